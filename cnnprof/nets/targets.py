@@ -1,0 +1,67 @@
+"""From a target, what the user typed, to the module that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnprof.errors import Source, SpecError, UsageError
+from cnnprof.nets.builder import Network, build
+from cnnprof.spec import parser, reader
+from cnnprof.spec.grammar import Argument
+from cnnprof.spec.target import Target, find
+
+def network(
+    target: Target,
+    values: Mapping[str, Argument] | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Network:
+    """The network of a target as a module on the meta device."""
+    return build(target.spec, target.name, target.variant, values, input_shape, dtype)
+
+
+def load(
+    name: str,
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    device: str | torch.device = "meta",
+    dtype: torch.dtype = torch.float32,
+    **variables: Any,
+) -> nn.Module:
+    """A plain `nn.Module`: the network of a bundled spec or of a YAML file.
+
+    On the meta device it has shapes and no data, whatever its size; `device="cpu"` gives one with torch's own initial weights, to
+    train. `input_shape` replaces the spec's input, the other keywords set its variables. Raises `SpecError` where the spec or a value
+    is wrong, `UsageError` for a name that nothing has.
+
+    >>> import cnnprof
+    >>> net = cnnprof.load("lenet", classes=5, device="cpu")
+    >>> net[-1]
+    Linear(in_features=200, out_features=5, bias=True)
+    """
+    values = {key: _argument(key, value) for key, value in variables.items()}
+    module = network(find(name), values, input_shape, dtype).module
+    return module if torch.device(device).type == "meta" else _materialized(module, torch.device(device))
+
+
+def _argument(name: str, value: Any) -> Argument:
+    source = Source(f"{name}={value!r}", "")
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    try:
+        return parser.variable_value(reader.read(Source(source.name, text)), ())
+    except SpecError as error:
+        raise UsageError(f"{name}={value!r}: {error}") from None
+
+
+def _materialized(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module with storage on a device, initialised layer by layer as torch does when it makes one there."""
+    module.to_empty(device=device)
+    for part in module.modules():
+        reset = getattr(part, "reset_parameters", None)
+        if callable(reset):
+            reset()
+    return module
