@@ -1,0 +1,46 @@
+"""What a convolutional network costs, layer by layer, before anything is allocated.
+
+>>> import cnnprof
+>>> prof = cnnprof.profile(cnnprof.load("lenet"), (1, 28, 28))
+>>> prof.params, prof.products
+(105506, 1333200)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnnprof.errors import CnnprofError as CnnprofError
+    from cnnprof.errors import SpecError as SpecError
+    from cnnprof.nets.targets import load as load
+    from cnnprof.profile.profile import Cost as Cost
+    from cnnprof.profile.profile import Layer as Layer
+    from cnnprof.profile.profile import Profile as Profile
+    from cnnprof.profile.profiler import profile as profile
+
+__version__ = "0.1.0"
+
+__all__ = ["CnnprofError", "Cost", "Layer", "Profile", "SpecError", "__version__", "load", "profile"]
+
+_HOMES = {
+    "CnnprofError": "cnnprof.errors",
+    "Cost": "cnnprof.profile.profile",
+    "Layer": "cnnprof.profile.profile",
+    "Profile": "cnnprof.profile.profile",
+    "SpecError": "cnnprof.errors",
+    "load": "cnnprof.nets.targets",
+    "profile": "cnnprof.profile.profiler",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when they are first used: `import cnnprof` alone imports no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""`python -m cnnprof`."""
+
+from cnnprof.cli import main
+
+main()

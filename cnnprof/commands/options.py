@@ -1,0 +1,73 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnprof.errors import UsageError
+from cnnprof.spec import library
+from cnnprof.spec.parser import parse_input
+
+
+class DataType(str, Enum):
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+    float64 = "float64"
+
+
+class FileFormat(str, Enum):
+    table = "table"
+    json = "json"
+    csv = "csv"
+    markdown = "markdown"
+    latex = "latex"
+
+
+def complete_network(incomplete: str) -> Iterator[tuple[str, str]]:
+    """The bundled networks whose names begin so, for the shell."""
+    for entry in library.entries():
+        if entry.name.startswith(incomplete):
+            yield entry.name, library.load(entry).about.get("title", "")
+
+
+def parse_shape(text: str | None) -> tuple[int, ...] | None:
+    """The sizes of `--input 3x224x224`."""
+    if text is None:
+        return None
+    shape = parse_input(text)
+    if shape is None or 0 in shape:
+        raise UsageError(f'--input takes a shape without the batch dimension, 3x224x224, not "{text}"')
+    return shape
+
+
+BundledName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A bundled network; `cnnprof list` names them.", autocompletion=complete_network),
+]
+Targets = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="TARGET...",
+        help="A bundled network, file.yaml, or file.yaml::variant.",
+        autocompletion=complete_network,
+    ),
+]
+Input = Annotated[
+    str | None, typer.Option("--input", metavar="CxHxW", help="The input without its batch dimension; the spec's own by default.")
+]
+Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Inputs in one pass: products and outputs grow with it.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a variable of the spec: classes=10. Repeatable.")
+]
+Dtype = Annotated[DataType, typer.Option("--dtype", help="Of the input and the parameters.")]
+Format = Annotated[FileFormat | None, typer.Option("--format", help="Table by default, or what the name after -o says.")]
+OutputFile = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file: .json, .csv, .md, .tex or .txt.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the file after -o.")]

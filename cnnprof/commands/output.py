@@ -1,0 +1,80 @@
+"""Where a command's result goes: to stdout, or to a file that is written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TextIO
+
+from cnnprof.errors import UsageError
+from cnnprof.profile.profile import Profile
+from cnnprof.render import SUFFIXES, write
+from cnnprof.render.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A format, and the file that it is written to; None is stdout."""
+
+    format: str
+    path: Path | None
+
+    @classmethod
+    def of(cls, path: Path | None, format: str | None, force: bool) -> Output:
+        """From the options `-o`, `--format` and `--force`. UsageError where the file stands already or its name says no format."""
+        if path is None:
+            return cls(format or "table", None)
+        implied = SUFFIXES.get(path.suffix.lower())
+        if format is None and implied is None:
+            raise UsageError(f'"{path}" ends in no known format ({", ".join(SUFFIXES)}): give one with --format')
+        if path.is_dir():
+            raise UsageError(f'"{path}" is a directory')
+        if path.exists() and not force:
+            raise UsageError(f'"{path}" is there already: --force overwrites it')
+        if not path.absolute().parent.is_dir():
+            raise UsageError(f'"{path}": there is no directory "{path.parent}"')
+        return cls(format or implied or "table", path)
+
+    def send(self, emit: Callable[[TextIO], None]) -> None:
+        """Writes what `emit` writes: to a file through a neighbour of it, so that a failure leaves the old one."""
+        if self.path is None:
+            emit(sys.stdout)
+            return
+        text = StringIO()
+        emit(text)
+        try:
+            handle, name = tempfile.mkstemp(dir=self.path.absolute().parent, prefix=f".{self.path.name}.")
+        except OSError as error:
+            raise UsageError(f'cannot write "{self.path}": {error.strerror}') from None
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                file.write(text.getvalue())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, self.path)
+        except OSError as error:
+            os.unlink(name)
+            raise UsageError(f'cannot write "{self.path}": {error.strerror}') from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_output(profiles: Sequence[Profile], view: View, output: Output) -> None:
+    """Writes the profiles one after another."""
+
+    def emit(file: TextIO) -> None:
+        for number, profile in enumerate(profiles):
+            if number and output.format != "csv":
+                file.write("\n")
+            write(profile, view, file, output.format)
+
+    output.send(emit)
+

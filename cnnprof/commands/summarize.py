@@ -1,0 +1,75 @@
+"""`cnnprof summarize`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from cnnprof.commands import options
+from cnnprof.commands.output import Output, write_output
+from cnnprof.errors import EXIT_FAILED
+from cnnprof.render.columns import COLUMNS
+from cnnprof.render.view import View
+from cnnprof.spec import target
+
+
+class Style(str, Enum):
+    products = "products"
+    torchsummary = "torchsummary"
+    tree = "tree"
+
+
+def summarize(
+    targets: options.Targets,
+    input_shape: options.Input = None,
+    batch: options.Batch = 1,
+    settings: options.Settings = None,
+    dtype: options.Dtype = options.DataType.float32,
+    style: Annotated[Style, typer.Option(help="Whose table it looks like.")] = Style.products,
+    formulas: Annotated[bool, typer.Option("--formulas", help="Show the arithmetic behind every number.")] = False,
+    depth: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Containers at this depth are one row with their sum.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="NAME,…", help=f"The columns to show, of: {', '.join(COLUMNS)}.")
+    ] = None,
+    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Sort by a column, the largest first.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show N rows, the others as one.")] = None,
+    format: options.Format = None,
+    output: options.OutputFile = None,
+    force: options.Force = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a count is only a lower bound: an operator is unknown.")
+    ] = False,
+) -> None:
+    """Show what each layer of a network costs: output size, parameters, products, and the totals.
+
+    A YAML spec is data: reading it runs no code.
+    """
+    view = View(
+        columns=tuple(columns.split(",")) if columns else (),
+        depth=depth,
+        sort=sort,
+        top=top,
+        style=style.value,
+        formulas=formulas,
+    )
+    where = Output.of(output, format.value if format else None, force)
+    shape = options.parse_shape(input_shape)
+    values = target.settings(settings or [])
+    found = [target.find(text) for text in targets]
+    # Only now, when what can be checked without torch is right.
+    import torch
+
+    from cnnprof.nets.targets import network
+    from cnnprof.profile.profiler import profile
+
+    profiles = []
+    for one in found:
+        built = network(one, values, shape, getattr(torch, dtype.value))
+        profiles.append(profile(built.module, built.input_shape, batch=batch, name=built.name))
+    write_output(profiles, view, where)
+    if strict and not all(profile.complete for profile in profiles):
+        raise typer.Exit(EXIT_FAILED)
