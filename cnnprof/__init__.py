@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from cnnprof.errors import CnnprofError as CnnprofError
     from cnnprof.errors import SpecError as SpecError
     from cnnprof.nets.targets import load as load
-    from cnnprof.profile.profile import Cost as Cost
-    from cnnprof.profile.profile import Layer as Layer
-    from cnnprof.profile.profile import Profile as Profile
-    from cnnprof.profile.profiler import profile as profile
+    from cnnprof.profiling.profile import Cost as Cost
+    from cnnprof.profiling.profile import Layer as Layer
+    from cnnprof.profiling.profile import Profile as Profile
+    from cnnprof.profiling.profiler import profile as profile
 
 __version__ = "0.1.0"
 
@@ -26,12 +26,12 @@ __all__ = ["CnnprofError", "Cost", "Layer", "Profile", "SpecError", "__version__
 
 _HOMES = {
     "CnnprofError": "cnnprof.errors",
-    "Cost": "cnnprof.profile.profile",
-    "Layer": "cnnprof.profile.profile",
-    "Profile": "cnnprof.profile.profile",
+    "Cost": "cnnprof.profiling.profile",
+    "Layer": "cnnprof.profiling.profile",
+    "Profile": "cnnprof.profiling.profile",
     "SpecError": "cnnprof.errors",
     "load": "cnnprof.nets.targets",
-    "profile": "cnnprof.profile.profiler",
+    "profile": "cnnprof.profiling.profiler",
 }
 
 

@@ -31,9 +31,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     pass
 
@@ -51,8 +49,8 @@ def main() -> None:
     try:
         app()
         code: int | str | None = 0
-    except SystemExit as exit:
-        code = exit.code
+    except SystemExit as ended:
+        code = ended.code
     except CnnprofError as error:
         print(full(error), file=sys.stderr)
         code = error.exit_code

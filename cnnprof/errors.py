@@ -103,12 +103,23 @@ def full(error: CnnprofError) -> str:
     lines = [f"{place}error[{error.code}] {error.message}"]
     if error.span and (text := error.span.source.line(error.span.line)).strip():
         lines += _excerpt(text, error.span)
-    for frame in error.frames:
-        at = f" at {frame.span}" if frame.span else ""
-        lines.append(f"  in {frame.call}{at}")
+    lines += _way(error.frames)
     if error.help:
         lines.append(f"  help: {error.help}")
     return "\n".join(lines)
+
+
+_FRAMES = 8
+"""Frames that are shown: the outermost and the innermost, where there are more."""
+
+
+def _way(frames: Sequence[Frame]) -> list[str]:
+    lines = [f"  in {frame.call}" + (f" at {frame.span}" if frame.span else "") for frame in frames]
+    left_out = len(lines) - _FRAMES
+    if left_out <= 0:
+        return lines
+    half = _FRAMES // 2
+    return [*lines[:half], f"  … {left_out} more …", *lines[-half:]]
 
 
 _EXCERPT = 100

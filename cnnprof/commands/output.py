@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from cnnprof.errors import UsageError
-from cnnprof.profile.profile import Profile
+from cnnprof.profiling.profile import Profile
 from cnnprof.render import SUFFIXES, write
 from cnnprof.render.view import View
 
@@ -54,10 +54,10 @@ class Output:
         try:
             with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
                 file.write(text.getvalue())
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, self.path)
+            Path(name).chmod(0o666 & ~_umask())
+            Path(name).replace(self.path)
         except OSError as error:
-            os.unlink(name)
+            Path(name).unlink()
             raise UsageError(f'cannot write "{self.path}": {error.strerror}') from None
 
 
@@ -77,4 +77,3 @@ def write_output(profiles: Sequence[Profile], view: View, output: Output) -> Non
             write(profile, view, file, output.format)
 
     output.send(emit)
-

@@ -32,9 +32,7 @@ def summarize(
     depth: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Containers at this depth are one row with their sum.")
     ] = None,
-    columns: Annotated[
-        str | None, typer.Option(metavar="NAME,…", help=f"The columns to show, of: {', '.join(COLUMNS)}.")
-    ] = None,
+    columns: Annotated[str | None, typer.Option(metavar="NAME,…", help=f"The columns to show, of: {', '.join(COLUMNS)}.")] = None,
     sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Sort by a column, the largest first.")] = None,
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show N rows, the others as one.")] = None,
     format: options.Format = None,
@@ -64,7 +62,7 @@ def summarize(
     import torch
 
     from cnnprof.nets.targets import network
-    from cnnprof.profile.profiler import profile
+    from cnnprof.profiling.profiler import profile
 
     profiles = []
     for one in found:

@@ -83,20 +83,10 @@ def build(
             raise SpecError("input", f"an input of {_text(shape)} is too large", span) from error
         walk.body(spec.layers, scope, tensor, children)
     if not children.modules:
-        raise SpecError("empty", "the network has no layers: every \"if\" is false", spec.layers[0].span)
-    module = _Network(children.modules, name)
+        raise SpecError("empty", 'the network has no layers: every "if" is false', spec.layers[0].span)
+    module = Block(children.modules, name)
     module.train()
     return Network(name, module, shape, walk.lines)
-
-
-class _Network(nn.Sequential):
-    """The whole network: a Sequential that prints under its own name."""
-
-    def __init__(self, modules: Mapping[str, nn.Module], name: str) -> None:
-        super().__init__()
-        self.network = name
-        for key, module in modules.items():
-            self.add_module(key, module)
 
 
 def _variables(spec: Spec, variant: str | None, settings: Mapping[str, Argument]) -> dict[str, Value]:
@@ -114,9 +104,8 @@ def _variables(spec: Spec, variant: str | None, settings: Mapping[str, Argument]
             raise SpecError("unknown-variable", f'{spec.source.name} has no variable "{name}"', span_of(argument), advice)
     scope: dict[str, Value] = {}
     for name in names:
-        argument = settings.get(name, chosen.get(name, spec.vars.get(name)))
-        assert argument is not None  # `names` are the keys of the two
-        scope[name] = _value(argument, scope)
+        given = next(values for values in (settings, chosen, spec.vars) if name in values)
+        scope[name] = _value(given[name], scope)
     return scope
 
 
@@ -150,12 +139,12 @@ class _Children:
     def path(self, name: str | None) -> str:
         return self.prefix + (name or str(len(self.modules)))
 
-    def add(self, name: str | None, module: nn.Module, span: Span) -> None:
+    def add(self, name: str | None, module: nn.Module, span: Span, named: Span | None = None) -> None:
         key = name or str(len(self.modules))
         if key in self.modules:
-            raise SpecError("name", f'two layers beside each other have the name "{key}"', span)
+            raise SpecError("name", f'two layers beside each other have the name "{key}"', named or span)
         if hasattr(nn.Sequential, key):
-            raise SpecError("name", f'"{key}" has a meaning in torch.nn.Module and cannot name a layer', span)
+            raise SpecError("name", f'"{key}" has a meaning in torch.nn.Module and cannot name a layer', named or span)
         self.modules[key] = module
 
 
@@ -179,6 +168,7 @@ class _Walk:
     dtype: torch.dtype
     lines: dict[str, Span] = field(default_factory=dict)
     steps: int = 0
+    calls: int = 0
     blocks: int = 0
 
     def body(self, body: Body, scope: Scope, x: Tensor, children: _Children) -> Tensor:
@@ -211,7 +201,7 @@ class _Walk:
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) > 1:
             listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-            raise SpecError("for", f"the lists of \"for\" are of unequal length: {listed}", item.loop_span)
+            raise SpecError("for", f'the lists of "for" are of unequal length: {listed}', item.loop_span)
         for values in zip(*columns.values(), strict=True):
             yield {**scope, **dict(zip(columns, values, strict=True))}
 
@@ -231,15 +221,15 @@ class _Walk:
             self.step(span)
             x = self.call(item, scope, x, target, None, first=index == 0)
         if name and target.modules:
-            self.group(name, target, children, item.span)
+            self.group(name, target, children, item)
         return x
 
-    def group(self, name: str | None, filled: _Children, children: _Children, span: Span) -> None:
-        self.add(children, name, _sequential(filled.modules), span)
+    def group(self, name: str | None, filled: _Children, children: _Children, item: Item) -> None:
+        self.add(children, name, _sequential(filled.modules), item)
 
-    def add(self, children: _Children, name: str | None, module: nn.Module, span: Span) -> None:
-        self.lines[children.path(name)] = span
-        children.add(name, module, span)
+    def add(self, children: _Children, name: str | None, module: nn.Module, item: Item) -> None:
+        self.lines[children.path(name)] = item.span
+        children.add(name, module, item.span, item.name_span)
 
     def step(self, span: Span) -> None:
         self.steps += 1
@@ -247,6 +237,7 @@ class _Walk:
             raise SpecError("size", f"more than {MAX_LAYERS:,} layers", span)
 
     def call(self, item: Item, scope: Scope, x: Tensor, children: _Children, name: str | None, first: bool) -> Tensor:
+        self.calls += 1
         call = item.call
         if isinstance(call, VariableCall):
             call = self.named(call, scope)
@@ -262,9 +253,7 @@ class _Walk:
         message = f"{call.variable} is {_shown(word)}, which names no layer and no block"
         raise SpecError("unknown-layer", message, call.span, advice)
 
-    def arguments(
-        self, callee: str, parameters: Sequence[Named], call: LayerCall | BlockCall, at: _At
-    ) -> dict[str, Argument]:
+    def arguments(self, callee: str, parameters: Sequence[Named], call: LayerCall | BlockCall, at: _At) -> dict[str, Argument]:
         bound = bind(callee, parameters, call.arguments, at.item.span)
         if at.first:
             names = [parameter.name for parameter in parameters]
@@ -283,34 +272,38 @@ class _Walk:
         for parameter in kind.parameters:
             if parameter.name in bound:
                 argument = bound[parameter.name]
+                value = _value(argument, entering)
                 try:
-                    values[parameter.name] = accepts(parameter, _value(argument, entering))
+                    values[parameter.name] = accepts(parameter, value)
                 except ValueError as error:
-                    raise SpecError("type", str(error), span_of(argument) or at.item.span) from None
+                    place = span_of(argument) or at.item.span
+                    advice = _ROUND if "integer" in str(error) and isinstance(value, float) else ""
+                    raise SpecError("type", str(error), place, advice) from None
         _check_rank(kind, at.x, at.item.span)
         for parameter_name, what in kind.told.items():
             values[parameter_name] = _TOLD[what](at.x)
         module = self.make(kind, values, bound, at.item.span)
         module.eval()  # in training mode BatchNorm refuses a single value per channel
         try:
-            y = module(at.x)
-        except (ValueError, RuntimeError, IndexError, TypeError) as error:
+            y: Tensor = module(at.x)
+        except _REFUSALS as error:
             raise SpecError("shape", _first_line(error), at.item.span, frames=[_entered(module, at.x)]) from None
         _check_output(module, at.x, y, at.item.span)
-        self.add(at.children, at.name, module, at.item.span)
+        self.add(at.children, at.name, module, at.item)
         return y
 
     def make(self, kind: LayerType, values: dict[str, Any], bound: Mapping[str, Argument], span: Span) -> nn.Module:
-        cls = _layer_class(kind.name)
-        if _takes_device(cls):
+        cls, on_device = _layer_class(kind.name)
+        if on_device:
             values = {**values, "device": "meta", "dtype": self.dtype}
         try:
             return cls(**values)
-        except (ValueError, RuntimeError, TypeError, AssertionError) as error:
+        except _REFUSALS as error:
             message = _first_line(error)
             named = [argument for name, argument in bound.items() if name in message]
             place = (span_of(named[0]) if named else None) or span
-            raise SpecError("value", f"{kind.name}: {message}", place) from None
+            told = [f"{name} is {values[name]} here" for name in kind.told if name in message]
+            raise SpecError("value", f"{kind.name}: {message}", place, ", ".join(told)) from None
 
     def block(self, call: BlockCall, at: _At) -> Tensor:
         block = self.spec.blocks[call.block]
@@ -337,7 +330,7 @@ class _Walk:
         self.blocks -= 1
         if filled.modules:
             module = Block(filled.modules, block.name, text)
-            self.add(at.children, at.name, module, at.item.span)
+            self.add(at.children, at.name, module, at.item)
         return y
 
     def join(self, call: Join, at: _At) -> Tensor:
@@ -346,21 +339,22 @@ class _Walk:
         prefix = at.children.path(at.name)
         for key, branch in call.branches:
             filled = _Children(f"{prefix}.{key}.")
+            calls = self.calls
             y = self.branch(branch, at.scope, at.x, filled)
-            if isinstance(branch, Item) and not filled.modules:
-                continue
+            if isinstance(branch, Item) and self.calls == calls:
+                continue  # its "if" is false
             holder = _Children(f"{prefix}.")
-            self.group(key, filled, holder, at.item.span)
+            self.group(key, filled, holder, at.item)
             branches.update(holder.modules)
             outputs.append(y)
         if not branches:
-            raise SpecError("empty", f"{call.kind} has no branch left: every \"if\" is false", at.item.span)
+            raise SpecError("empty", f'{call.kind} has no branch left: every "if" is false', at.item.span)
         module = JOINS[call.kind](branches)
         try:
             y = module.join(outputs)
         except ValueError as error:
             raise SpecError("branches", str(error), at.item.span, _BRANCHES.get(call.kind, "")) from None
-        self.add(at.children, at.name, module, at.item.span)
+        self.add(at.children, at.name, module, at.item)
         return y
 
     def branch(self, branch: Branch, scope: Scope, x: Tensor, filled: _Children) -> Tensor:
@@ -375,9 +369,12 @@ class _Walk:
         filled = _Children(f"{at.children.prefix}{at.name}.")
         y = self.body(call.body, at.scope, at.x, filled)
         if filled.modules:
-            self.group(at.name, filled, at.children, at.item.span)
+            self.group(at.name, filled, at.children, at.item)
         return y
 
+
+_REFUSALS = (ValueError, RuntimeError, TypeError, IndexError, ArithmeticError, AssertionError)
+"""What torch's layers raise for arguments or inputs that they cannot take."""
 
 _CALLS: dict[type, Callable[..., Tensor]] = {
     LayerCall: _Walk.layer,
@@ -390,6 +387,8 @@ _TOLD: dict[str, Callable[[Tensor], Any]] = {
     "channels": lambda x: x.shape[1],
     "size": lambda x: tuple(x.shape[2:]),
 }
+
+_ROUND = "round(…), floor(…) and ceil(…) make integers, round8(…) the multiples of 8 that channel counts are rounded to"
 
 _BRANCHES = {
     "add": "branches that are added give the same shape: a 1x1 convolution on the other branch makes them fit",
@@ -413,14 +412,10 @@ def _entered(module: nn.Module, x: Tensor) -> Frame:
 
 
 @cache
-def _layer_class(name: str) -> type[nn.Module]:
+def _layer_class(name: str) -> tuple[Callable[..., nn.Module], bool]:
+    """The class of that name, and whether its parameters can be made on a device."""
     cls: type[nn.Module] = getattr(layers, name, None) or getattr(nn, name)
-    return cls
-
-
-@cache
-def _takes_device(cls: type[nn.Module]) -> bool:
-    return "device" in inspect.signature(cls).parameters
+    return cls, "device" in inspect.signature(cls).parameters
 
 
 def _check_rank(kind: LayerType, x: Tensor, span: Span) -> None:
@@ -461,4 +456,7 @@ def _shown(value: Value) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    message = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    if "Storage size calculation overflowed" in message:
+        return "its tensors would have more than 2^63 bytes"
+    return message

@@ -14,6 +14,7 @@ from cnnprof.spec import parser, reader
 from cnnprof.spec.grammar import Argument
 from cnnprof.spec.target import Target, find
 
+
 def network(
     target: Target,
     values: Mapping[str, Argument] | None = None,
@@ -35,8 +36,8 @@ def load(
     """A plain `nn.Module`: the network of a bundled spec or of a YAML file.
 
     On the meta device it has shapes and no data, whatever its size; `device="cpu"` gives one with torch's own initial weights, to
-    train. `input_shape` replaces the spec's input, the other keywords set its variables. Raises `SpecError` where the spec or a value
-    is wrong, `UsageError` for a name that nothing has.
+    train. `input_shape` replaces the spec's input, the other keywords set its variables. Raises `SpecError` where the spec or
+    a value is wrong, `UsageError` for a name that nothing has.
 
     >>> import cnnprof
     >>> net = cnnprof.load("lenet", classes=5, device="cpu")

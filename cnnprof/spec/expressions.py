@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from cnnprof.errors import Span, SpecError, did_you_mean
 from cnnprof.spec.reader import Scalar
 
-Value: TypeAlias = int | float | bool | str | None | tuple[Any, ...]
+Value: TypeAlias = int | float | bool | str | tuple[Any, ...] | None
 """What a name can stand for. Words and lists come from `vars` alone; an expression computes numbers and truth values."""
 
 Scope: TypeAlias = Mapping[str, Value]
@@ -34,7 +34,7 @@ def round8(value: float) -> int:
     return rounded + 8 if rounded < 0.9 * value else rounded
 
 
-FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
+FUNCTIONS: dict[str, tuple[Callable[..., Value], int, int]] = {
     "ceil": (math.ceil, 1, 1),
     "floor": (math.floor, 1, 1),
     "round": (round, 1, 1),
@@ -46,7 +46,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
 
 CONSTANTS: dict[str, Value] = {"true": True, "false": False}
 
-_ARITHMETIC: dict[type[ast.AST], Callable[..., Any]] = {
+_ARITHMETIC: dict[type[ast.AST], Callable[..., Value]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -56,7 +56,7 @@ _ARITHMETIC: dict[type[ast.AST], Callable[..., Any]] = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
 }
-_COMPARISON: dict[type[ast.AST], Callable[..., Any]] = {
+_COMPARISON: dict[type[ast.AST], Callable[..., Value]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,
@@ -208,7 +208,7 @@ def _number(node: ast.AST, expression: Expression, scope: Scope) -> int | float:
     return value
 
 
-def _bounded(value: Value, span: Span) -> Any:
+def _bounded(value: Value, span: Span) -> Value:
     if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
         raise SpecError("number", "the number is larger than 10^15", span)
     return value
@@ -222,7 +222,7 @@ def _name(node: ast.Name, expression: Expression, scope: Scope) -> Value:
     return scope[node.id]
 
 
-def _apply(node: ast.AST, function: Callable[..., Any], values: list[Any], expression: Expression) -> Any:
+def _apply(node: ast.AST, function: Callable[..., Value], values: list[int | float], expression: Expression) -> Value:
     try:
         return _bounded(function(*values), expression.place(node))
     except ZeroDivisionError:

@@ -91,6 +91,7 @@ class Item:
     repeat: Expression | None = None
     first: Mapping[str, tuple[Span, Argument]] = field(default_factory=dict)
     name: str | None = None
+    name_span: Span | None = None
 
 
 Body: TypeAlias = tuple[Item, ...]

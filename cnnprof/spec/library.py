@@ -46,7 +46,7 @@ def find(name: str) -> Entry:
     likely = sorted(folder().glob("*.yaml"), key=lambda path: (not name.startswith(path.stem), -len(path.stem), path))
     for path in likely:
         for entry in _entries(path):
-            if entry.name == name or path.stem == name:
+            if name in (entry.name, path.stem):
                 return entry
     known = [entry.name for entry in entries()]
     advice = did_you_mean(name, known) or "`cnnprof list` names them, and a file is named with its ending, net.yaml"

@@ -188,8 +188,12 @@ def _signatures(node: Node | None) -> dict[str, _Signature]:
         signature = _signature(entry.key, entry.value)
         if signature.name in signatures:
             first = signatures[signature.name].span
-            raise SpecError("duplicate-key", f'the block "{signature.name}" stands here twice', signature.span,
-                            f"it is also on line {first.line}")
+            raise SpecError(
+                "duplicate-key",
+                f'the block "{signature.name}" stands here twice',
+                signature.span,
+                f"it is also on line {first.line}",
+            )
         signatures[signature.name] = signature
     return signatures
 
@@ -205,14 +209,18 @@ def _signature(key: Scalar, body: Node) -> _Signature:
         tree = ast.parse(f"def {text}: 0").body[0]
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise refused from None
-    if not isinstance(tree, ast.FunctionDef) or ast.unparse(tree.body) != "0" or tree.returns:
+    if not isinstance(tree, ast.FunctionDef) or [ast.unparse(line) for line in tree.body] != ["0"] or tree.returns:
         raise refused
     given = tree.args
     if given.posonlyargs or given.kwonlyargs or given.vararg or given.kwarg or any(arg.annotation for arg in given.args):
         raise refused
     if tree.name[0].isupper() or tree.name in (*JOINS, "do", *RESERVED):
-        raise SpecError("name", f'"{tree.name}" cannot name a block', key.span.part(0, len(tree.name)),
-                        "blocks have lower-case names, so that they never collide with a layer's")
+        raise SpecError(
+            "name",
+            f'"{tree.name}" cannot name a block',
+            key.span.part(0, len(tree.name)),
+            "blocks have lower-case names, so that they never collide with a layer's",
+        )
     _new_name(replace(key, text=tree.name), "a block")
     defaults: list[ast.expr | None] = [None] * (len(given.args) - len(given.defaults)) + list(given.defaults)
     parameters: list[BlockParameter] = []
@@ -293,6 +301,7 @@ class _Parser:
             self.expression(given["repeat"], inner) if "repeat" in given else None,
             self.first(given["first"], call, inner) if "first" in given else {},
             self.name(given["name"]) if "name" in given else None,
+            given["name"].span if "name" in given else None,
         )
         if item.first and item.repeat is None:
             raise SpecError("modifier", '"first" needs a "repeat"', given["first"].span)
@@ -366,9 +375,7 @@ class _Parser:
             raise SpecError("missing-argument", f"{key.text} needs branches", node.span, advice)
         return tuple(branches)
 
-    def arguments(
-        self, node: Node | None, call: Span, known: frozenset[str], parameters: Sequence[Parameter] | None
-    ) -> Arguments:
+    def arguments(self, node: Node | None, call: Span, known: frozenset[str], parameters: Sequence[Parameter] | None) -> Arguments:
         by_name = {parameter.name: parameter for parameter in parameters or ()}
         in_order = list(parameters or ())
         if node is None or (isinstance(node, Scalar) and node.value is None and not node.text):
@@ -381,8 +388,7 @@ class _Parser:
             return Arguments(node.span, (), named)
         nodes = node.items if isinstance(node, reader.Sequence) else (node,)
         values = [
-            self.argument(item, known, in_order[index] if index < len(in_order) else None)
-            for index, item in enumerate(nodes)
+            self.argument(item, known, in_order[index] if index < len(in_order) else None) for index, item in enumerate(nodes)
         ]
         return Arguments(node.span, tuple(values))
 

@@ -7,7 +7,7 @@ stands: tags, duplicate keys, several documents, and anything built to exhaust t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -137,6 +137,15 @@ class _Events(Reader, Scanner, Parser):
         Scanner.__init__(self)
         Parser.__init__(self)
 
+    def take(self) -> Event:
+        """The next event."""
+        event: Event = self.get_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it untyped
+        return event
+
+    def at(self, kind: type[Event]) -> bool:
+        """Whether the next event is of that kind."""
+        return bool(self.check_event(kind))
+
 
 class _Composer:
     def __init__(self, source: Source) -> None:
@@ -146,37 +155,39 @@ class _Composer:
         self.nodes = 0
 
     def document(self) -> Node:
-        self.events.get_event()  # the stream's start
-        if self.events.check_event(StreamEndEvent):
+        self.events.take()  # the stream's start
+        if self.events.at(StreamEndEvent):
             raise SpecError("empty", f"{self.source.name}: the file is empty", help='a spec needs "input" and "layers"')
-        self.events.get_event()  # the document's start
+        self.events.take()  # the document's start
         node = self.node(0)
-        self.events.get_event()  # the document's end
-        if not self.events.check_event(StreamEndEvent):
-            event = self.events.peek_event()
-            raise SpecError("yaml", "a spec is one YAML document", self.span(event), 'remove what follows "---"')
+        self.events.take()  # the document's end
+        if not self.events.at(StreamEndEvent):
+            raise SpecError("yaml", "a spec is one YAML document", self.span(self.events.take()), 'remove what follows "---"')
         return node
 
     def span(self, event: Event) -> Span:
         start, end = event.start_mark, event.end_mark
+        assert start is not None  # a parser's events have marks
+        assert end is not None
         line = self.source.line(start.line + 1)
         stop = end.column if end.line == start.line else len(line.rstrip())
         return Span(self.source, start.line + 1, start.column + 1, max(1, stop - start.column))
 
     def node(self, depth: int) -> Node:
-        event = self.events.get_event()
+        event = self.events.take()
         span = self.span(event)
         if isinstance(event, AliasEvent):
-            return self.alias(event.anchor, span)
+            return self.alias(str(event.anchor), span)
         if depth > MAX_DEPTH:
             raise SpecError("nesting", f"nested more than {MAX_DEPTH} levels deep", span)
+        assert isinstance(event, ScalarEvent | SequenceStartEvent | MappingStartEvent)  # a node starts with nothing else
         if event.tag is not None:
             advice = "remove it: a spec has no use for YAML tags"
             raise SpecError("tag", f"the tag {_tag(event.tag)} is not allowed", span, advice)
         anchor = event.anchor
         if anchor is not None:
             self.anchors[anchor] = None  # until it is complete, an alias to it would be an endless loop
-        node = _COMPOSE[type(event)](self, event, span, depth)
+        node: Node = _COMPOSE[type(event)](self, event, span, depth)
         if anchor is not None:
             self.anchors[anchor] = node
         return node
@@ -225,12 +236,12 @@ class _Composer:
         return Mapping(tuple(entries.values()), span, size)
 
     def children(self, depth: int) -> Iterator[Node]:
-        while not self.events.check_event(SequenceEndEvent, MappingEndEvent):
+        while not (self.events.at(SequenceEndEvent) or self.events.at(MappingEndEvent)):
             yield self.node(depth + 1)
-        self.events.get_event()
+        self.events.take()
 
 
-_COMPOSE = {
+_COMPOSE: dict[type[Event], Callable[..., Node]] = {
     ScalarEvent: _Composer.scalar,
     SequenceStartEvent: _Composer.sequence,
     MappingStartEvent: _Composer.mapping,

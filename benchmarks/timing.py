@@ -1,0 +1,173 @@
+"""What the benchmarks share: interleaved runs, medians, ratios against a bound, and the table of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
+
+Unit = Literal["s", "MiB"]
+_SHOWN: Mapping[Unit, Callable[[float], str]] = {
+    "s": lambda value: f"{value * 1000:,.2f} ms" if value < 1 else f"{value:,.3f} s",
+    "MiB": lambda value: f"{value:,.1f} MiB",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One process from its start to its end."""
+
+    seconds: float
+    peak_mib: float
+    """Its largest resident set. Never below that of the process that started it: Linux counts from before the exec."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One comparison: a side, the side it is held against, and how far it may go."""
+
+    what: str
+    unit: Unit
+    samples: tuple[float, ...]
+    against: str
+    against_samples: tuple[float, ...]
+    bound: float | None = None
+    """The largest ratio that is fine; None where the line is there to be read only."""
+
+    @property
+    def ratio(self) -> float:
+        """The median of the side over the median of what it is held against."""
+        return median(self.samples) / median(self.against_samples)
+
+    @property
+    def verdict(self) -> str:
+        if self.bound is None:
+            return ""
+        return "ok" if self.ratio <= self.bound else "OVER"
+
+
+def interleaved(sides: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list[T]]:
+    """What each side answered in each of the runs: all of them in every round, each round begun by another side.
+
+    Interleaved, a machine that slows down half-way slows all sides alike. The rounds are shown on stderr as they pass.
+    """
+    answers: dict[str, list[T]] = {name: [] for name in sides}
+    names = list(sides)
+    for number in range(runs):
+        start = number % len(names)
+        for name in names[start:] + names[:start]:
+            _progress(f"round {number + 1} of {runs}: {name}")
+            answers[name].append(sides[name]())
+    _progress("")
+    return answers
+
+
+def seconds(work: Callable[[], object]) -> Callable[[], float]:
+    """A function that does the work once and returns how long it took."""
+
+    def timed() -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    return timed
+
+
+def process(*command: str | Path) -> Callable[[], Run]:
+    """A function that runs the command to its end, output thrown away, and returns what it took.
+
+    Raises subprocess.CalledProcessError, with what the command wrote to stderr, where it fails.
+    """
+
+    def run() -> Run:
+        start = time.perf_counter()
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert child.stderr is not None
+        with child.stderr:
+            errors = child.stderr.read()
+        # Not child.wait(): only wait4 tells this child's own memory from that of the children before it.
+        _, status, usage = os.wait4(child.pid, 0)
+        elapsed = time.perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode != 0:
+            raise subprocess.CalledProcessError(child.returncode, [str(part) for part in command], stderr=errors.decode())
+        kib = usage.ru_maxrss / 1024 if sys.platform == "darwin" else usage.ru_maxrss
+        return Run(elapsed, kib / 1024)
+
+    return run
+
+
+def table(lines: Iterable[Line]) -> str:
+    """The lines as aligned text, a heading above."""
+    heading = ("", "median", "against", "median", "ratio", "at most", "")
+    rows = [heading, *(_cells(line) for line in lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heading))]
+    left = (0, 2, 6)
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    show = _SHOWN[line.unit]
+    return (
+        line.what,
+        show(median(line.samples)),
+        line.against,
+        show(median(line.against_samples)),
+        f"{line.ratio:.3f}",
+        "" if line.bound is None else f"{line.bound:g}",
+        line.verdict,
+    )
+
+
+def options(description: str, runs: int, fewest: int) -> argparse.ArgumentParser:
+    """A parser of the options that every benchmark has."""
+
+    def enough(text: str) -> int:
+        if (number := int(text)) < fewest:
+            raise argparse.ArgumentTypeError(f"a median needs at least {fewest} runs")
+        return number
+
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=enough, default=runs, metavar="N", help=f"rounds, at least {fewest} (default {runs})")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write every sample to this file too, as JSON")
+    return parser
+
+
+def report(lines: Sequence[Line], notes: Sequence[str], output: Path | None) -> None:
+    """Prints the machine, the table and the notes; writes the samples to `output` if there is one."""
+    machine = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+    }
+    over = [line.what for line in lines if line.verdict == "OVER"]
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    print(table(lines))
+    for note in notes:
+        print(note)
+    print(f"over the bound: {'; '.join(over)}" if over else "nothing is over its bound")
+    if output is not None:
+        rows = [{**asdict(line), "ratio": line.ratio, "verdict": line.verdict} for line in lines]
+        output.write_text(json.dumps({**machine, "notes": list(notes), "lines": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,195 @@
+"""The result of profiling a network: a frozen tree of layers and what each of them costs.
+
+Nothing here measures or prints: the profiler builds these objects, the renderers, `compare` and `check` read them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Shape: TypeAlias = tuple[int, ...]
+"""Sizes without the batch dimension, as `64x55x55` is printed: `(64, 55, 55)`."""
+
+Term: TypeAlias = tuple[int, ...]
+"""The factors of one product, in the order in which a textbook writes them: `(32, 24, 24, 1, 5, 5)` for 32·24²·1·5²."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a layer, or a sum of layers, costs. Costs add: a container's is its own plus that of its children."""
+
+    params: int = 0
+    """Elements of the distinct parameters, each at its first owner."""
+    trainable_params: int = 0
+    """Those of `params` that require a gradient."""
+    products: int = 0
+    """Scalar multiplications, at the profile's batch size. A lower bound where `unknown` is not empty."""
+    output_bytes: int = 0
+    """Bytes of the tensors that the layer writes; a view or an in-place operator writes none."""
+    param_bytes: int = 0
+    """Bytes of `params`."""
+    buffer_bytes: int = 0
+    """Bytes of the distinct buffers (BatchNorm's statistics), which are no parameters."""
+    unknown: tuple[str, ...] = ()
+    """Operators that ran and stand in no table, each once: the count of products cannot know them."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every operator that ran was known, so that `products` is exact."""
+        return not self.unknown
+
+    @property
+    def model_bytes(self) -> int:
+        """Bytes of parameters and buffers: what a checkpoint holds."""
+        return self.param_bytes + self.buffer_bytes
+
+    def __add__(self, other: Cost) -> Cost:
+        unknown = self.unknown
+        if other.unknown and other.unknown != unknown:
+            unknown = tuple(dict.fromkeys(unknown + other.unknown))
+        return Cost(
+            self.params + other.params,
+            self.trainable_params + other.trainable_params,
+            self.products + other.products,
+            self.output_bytes + other.output_bytes,
+            self.param_bytes + other.param_bytes,
+            self.buffer_bytes + other.buffer_bytes,
+            unknown,
+        )
+
+
+NOTHING = Cost()
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of the network, or a container of layers, as it was called."""
+
+    path: str
+    """Where the module stands, as `named_modules` says: `stage1.0.main.3`; empty for the network itself."""
+    kind: str
+    """The class, `Conv2d`, or the block of the spec that it came from, `bottleneck`."""
+    arguments: str
+    """As one would write them to make the layer, defaults left out: `1, 32, kernel_size=5`."""
+    depth: int
+    """0 for the network itself, 1 for its layers."""
+    input_shapes: tuple[Shape, ...]
+    output_shapes: tuple[Shape, ...]
+    cost: Cost = NOTHING
+    """What the layer costs. Only leaves cost anything by themselves: a container's cost is the sum of its children's."""
+    param_shapes: tuple[Shape, ...] = ()
+    """Shapes of the parameters that a leaf's `cost.params` counts, in order: the arithmetic behind it."""
+    product_terms: tuple[Term, ...] = ()
+    """The arithmetic behind a leaf's `cost.products`: the sum of their products."""
+    note: str = ""
+    """What the reader has to know of this row, if anything: `not called`."""
+    children: tuple[Layer, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.children:
+            object.__setattr__(self, "cost", sum((child.cost for child in self.children), NOTHING))
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of the first input tensor."""
+        return self.input_shapes[0] if self.input_shapes else ()
+
+    @property
+    def output_shape(self) -> Shape:
+        """The shape of the first output tensor."""
+        return self.output_shapes[0] if self.output_shapes else ()
+
+    @property
+    def params(self) -> int:
+        return self.cost.params
+
+    @property
+    def products(self) -> int:
+        return self.cost.products
+
+    @property
+    def output_bytes(self) -> int:
+        return self.cost.output_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a network costs for one input: the tree of its layers, and the totals.
+
+    >>> import cnnprof
+    >>> prof = cnnprof.profile(cnnprof.load("lenet"), (1, 28, 28))
+    >>> prof.params, prof.products
+    (105506, 1333200)
+    >>> prof.layers[0].output_shape
+    (32, 24, 24)
+    """
+
+    network: str
+    input_shapes: tuple[Shape, ...]
+    batch: int
+    dtype: str
+    """As torch names it, without the prefix: `float32`."""
+    root: Layer
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The leaves of the tree in the order in which they ran: only they cost anything, together they are the total."""
+        return tuple(leaves(self.root))
+
+    @property
+    def cost(self) -> Cost:
+        """The totals: the sum over `layers`."""
+        return self.root.cost
+
+    @property
+    def params(self) -> int:
+        """Elements of the distinct parameters."""
+        return self.cost.params
+
+    @property
+    def trainable_params(self) -> int:
+        return self.cost.trainable_params
+
+    @property
+    def products(self) -> int:
+        """Scalar multiplications of one pass over the batch."""
+        return self.cost.products
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of the tensors that the layers write."""
+        return self.cost.output_bytes
+
+    @property
+    def model_bytes(self) -> int:
+        """Bytes of parameters and buffers."""
+        return self.cost.model_bytes
+
+    @property
+    def complete(self) -> bool:
+        """Whether `products` is exact rather than a lower bound."""
+        return self.cost.complete
+
+
+def leaves(root: Layer) -> Iterator[Layer]:
+    """The layers below `root` that hold no others, in order; `root` itself where it is one."""
+    waiting = [root]
+    while waiting:
+        layer = waiting.pop()
+        if layer.children:
+            waiting += reversed(layer.children)
+        else:
+            yield layer
+
+
+def elements(shape: Shape) -> int:
+    """The number of elements of a tensor of that shape."""
+    return math.prod(shape)

@@ -1,0 +1,87 @@
+"""JSON: raw integers, the definitions beside them, and a schema version.
+
+Keys may be added; none is removed or renamed without a new schema version.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TextIO
+
+from cnnprof.profiling.profile import Cost, Profile, Shape
+from cnnprof.render.definitions import DEFINITIONS
+from cnnprof.render.row import Role, Row
+from cnnprof.render.view import View, rows
+
+SCHEMA_VERSION = 1
+
+
+def write(profile: Profile, view: View, file: TextIO) -> None:
+    """Writes the JSON object of the view, one line per layer, in ASCII: `\\u00e9` is read as é everywhere."""
+    entries = ",\n".join(f"  {json.dumps(key)}: {_block(value)}" for key, value in to_dict(profile, view).items())
+    file.write(f"{{\n{entries}\n}}\n")
+
+
+def _block(value: Any) -> str:
+    """The JSON of a value; an object and a list of objects with a line for each member."""
+    if isinstance(value, dict):
+        members = ",\n".join(f"    {json.dumps(key)}: {json.dumps(member)}" for key, member in value.items())
+        return f"{{\n{members}\n  }}"
+    if isinstance(value, list) and any(isinstance(member, dict) for member in value):
+        members = ",\n".join(f"    {json.dumps(member)}" for member in value)
+        return f"[\n{members}\n  ]"
+    return json.dumps(value)
+
+
+def to_dict(profile: Profile, view: View | None = None) -> dict[str, Any]:
+    """The profile as what `json.dumps` takes; `layers` are the rows of the view and add up to `totals`.
+
+    Columns, style and formulas of the view are for people and change nothing here. The row of the layers that `top`
+    left out has `others`, their number, and no path.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "network": profile.network,
+        "input": _shapes(profile.input_shapes),
+        "batch": profile.batch,
+        "dtype": profile.dtype,
+        "definitions": {key: definition.full for key, definition in DEFINITIONS.items()},
+        "totals": _cost(profile.cost),
+        "layers": [_row(row) for row in rows(profile, view or View()) if row.role is not Role.TOTAL],
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    layer = row.layer
+    return {
+        "path": layer.path if layer else None,
+        "kind": layer.kind if layer else None,
+        "arguments": layer.arguments if layer else None,
+        "depth": layer.depth if layer else None,
+        "input_shape": _shapes(layer.input_shapes) if layer else None,
+        "output_shape": _shapes(layer.output_shapes) if layer else None,
+        **_cost(row.cost),
+        "note": layer.note if layer else "",
+        "others": row.number if row.role is Role.OTHERS else 0,
+    }
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    return {
+        "params": cost.params,
+        "trainable_params": cost.trainable_params,
+        "products": cost.products,
+        "output_bytes": cost.output_bytes,
+        "param_bytes": cost.param_bytes,
+        "buffer_bytes": cost.buffer_bytes,
+        "model_bytes": cost.model_bytes,
+        "complete": cost.complete,
+        "unknown": list(cost.unknown),
+    }
+
+
+def _shapes(several: tuple[Shape, ...]) -> list[int] | list[list[int]] | None:
+    """`[64, 55, 55]`; a list of such where there are several tensors, null where there is none."""
+    if not several:
+        return None
+    return list(several[0]) if len(several) == 1 else [list(sizes) for sizes in several]

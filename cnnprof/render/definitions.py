@@ -1,0 +1,72 @@
+"""What each number means, said once and printed wherever the number is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """The meaning of a metric."""
+
+    label: str
+    """Its name in a text for people."""
+    short: str
+    """Fits beside a number in 80 columns."""
+    full: str
+    """Exact; for `--help` and for machine formats."""
+
+
+DEFINITIONS: Mapping[str, Definition] = {
+    "params": Definition(
+        "parameters",
+        "elements; a shared parameter counts once",
+        "elements of the distinct parameters; a shared one counts once, at its first owner; buffers are no parameters",
+    ),
+    "trainable_params": Definition(
+        "trainable",
+        "parameters that require a gradient",
+        "those of params that require a gradient",
+    ),
+    "products": Definition(
+        "products",
+        "multiplications: conv, linear, matmul, RNN",
+        "scalar multiplications of convolutions (all kinds), linear maps, matrix products, attention and recurrent "
+        "cells, at the given batch size; none of bias additions, normalisation, pooling, activations or element-wise "
+        "products",
+    ),
+    "output_bytes": Definition(
+        "activations",
+        "bytes that layers write; a view writes none",
+        "bytes of the tensors that layers write; a view or an in-place operator writes none",
+    ),
+    "param_bytes": Definition(
+        "parameter size",
+        "bytes of the parameters",
+        "bytes of params",
+    ),
+    "buffer_bytes": Definition(
+        "buffers",
+        "bytes of tensors like BatchNorm statistics",
+        "bytes of the distinct buffers (BatchNorm statistics), which are no parameters",
+    ),
+    "model_bytes": Definition(
+        "model size",
+        "bytes of parameters and buffers",
+        "bytes of parameters and buffers: what a checkpoint holds",
+    ),
+    "output_shape": Definition(
+        "output size",
+        "without the batch dimension",
+        "sizes of the output tensor without the batch dimension; a list of such where there are several tensors",
+    ),
+    "complete": Definition(
+        "complete",
+        "every operator is known",
+        "whether every operator that ran is in the table of operators; if not, products is a lower bound",
+    ),
+}
+
+LOWER_BOUND = "a lower bound, for these operators are in no table:"
+"""Stands before the names of the unknown operators."""

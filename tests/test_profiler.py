@@ -1,0 +1,142 @@
+"""What one pass sees: rows, owners of parameters, bytes, and the modules it leaves as they were."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import cnnprof
+from cnnprof.nets.targets import network
+from cnnprof.spec import library, target
+
+META = torch.device("meta")
+
+
+def counted_by_torch(module: nn.Module, shape: tuple[int, ...], batch: int = 1) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module.eval()(torch.empty(batch, *shape, device="meta"))
+    assert counter.get_total_flops() % 2 == 0
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in library.entries()])
+def test_products_and_shapes_are_torchs(name: str) -> None:
+    built = network(target.find(name))
+    found = cnnprof.profile(built.module, built.input_shape, batch=2)
+    assert found.products == counted_by_torch(built.module, built.input_shape, 2)
+    assert found.complete
+    assert found.params == sum(p.numel() for p in built.module.parameters())
+    assert found.model_bytes == sum(t.numel() * t.element_size() for t in built.module.state_dict().values())
+    with torch.no_grad():
+        output = built.module.eval()(torch.empty(2, *built.input_shape, device="meta"))
+    assert found.root.output_shape == tuple(output.shape[1:])
+
+
+@pytest.mark.parametrize("name", ["lenet", "alexnet", "resnet18", "googlenet", "efficientnet_b0"])
+def test_batch_and_dtype_scale(name: str) -> None:
+    built = network(target.find(name))
+    one, many = (cnnprof.profile(built.module, built.input_shape, batch=n) for n in (1, 7))
+    assert many.products == 7 * one.products
+    assert many.output_bytes == 7 * one.output_bytes
+    assert many.params == one.params
+    half = network(target.find(name), dtype=torch.float16)
+    small = cnnprof.profile(half.module, half.input_shape)
+    assert small.dtype == "float16"
+    assert small.cost.param_bytes * 2 == one.cost.param_bytes
+    assert small.output_bytes * 2 == one.output_bytes
+
+
+def test_the_rows_add_up() -> None:
+    found = cnnprof.profile(cnnprof.load("googlenet_bn"), (3, 224, 224))
+    for figure in ("params", "products", "output_bytes", "param_bytes", "buffer_bytes"):
+        assert sum(getattr(layer.cost, figure) for layer in found.layers) == getattr(found.cost, figure)
+
+
+def test_outputs_are_what_is_written() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.MaxPool1d(2))
+    found = cnnprof.profile(net, (3, 8, 8), batch=2)
+    map_bytes = 2 * 4 * 6 * 6 * 4
+    # The in-place ReLU, the view and the dropout (the identity in eval) write nothing; the pool's int64 indices are not returned.
+    assert [layer.output_bytes for layer in found.layers] == [map_bytes, 0, map_bytes, 0, 0, map_bytes // 2]
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 8, bias=False)
+        self.second = nn.Linear(8, 8, bias=False)
+        self.second.weight = self.first.weight
+        self.unused = nn.Linear(3, 3)
+        self.scale = nn.Parameter(torch.ones(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(self.first(x))) * self.scale
+
+
+def test_ties_calls_and_strays() -> None:
+    found = cnnprof.profile(Tied(), (8,))
+    rows = [(layer.path, layer.kind, layer.params, layer.products, layer.note) for layer in found.layers]
+    assert rows == [
+        ("scale", "Parameter", 8, 0, ""),
+        ("first", "Linear", 64, 64, ""),
+        ("first", "Linear", 0, 64, ""),
+        ("second", "Linear", 0, 64, ""),
+        ("mul", "mul", 0, 0, ""),
+        ("unused", "Linear", 12, 0, "not called"),
+    ]
+    assert found.params == 64 + 12 + 8
+
+
+def test_frozen_parameters() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    net[0].requires_grad_(False)
+    found = cnnprof.profile(net, (4,))
+    assert (found.params, found.trainable_params) == (30, 10)
+
+
+def test_a_layer_alone() -> None:
+    found = cnnprof.profile(nn.Linear(256, 200), (256,))
+    assert (found.params, found.products) == (51_400, 51_200)
+    assert found.layers == (found.root,)
+
+
+def test_a_module_on_the_cpu_is_left_as_it_was() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout()).train()
+    net[2].eval()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    state = torch.random.get_rng_state()
+    found = cnnprof.profile(net, (1, 8, 8))
+    assert found.products == 2 * 36 * 9
+    assert [module.training for module in net] == [True, True, False]
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not net[0]._forward_hooks
+    assert not net[0]._forward_pre_hooks
+    assert all(parameter.requires_grad and parameter.device.type == "cpu" for parameter in net.parameters())
+
+
+def test_an_error_names_the_layer_and_restores_the_mode() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(5, 4, 3)).train()
+    with pytest.raises(cnnprof.CnnprofError, match=r"1 \(Conv2d"):
+        cnnprof.profile(net, (3, 8, 8))
+    assert all(module.training for module in net.modules())
+    assert not torch.nn.modules.module._global_forward_hooks
+    assert not torch.nn.modules.module._global_forward_pre_hooks
+
+
+def test_an_unknown_operator_makes_a_lower_bound() -> None:
+    class Cholesky(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.linalg.cholesky(x)
+
+    found = cnnprof.profile(nn.Sequential(nn.Linear(4, 4), Cholesky()), (4, 4))
+    assert not found.complete
+    assert found.products == 64
+    assert "linalg_cholesky_ex" in found.layers[1].cost.unknown
+
+
+def test_a_layer_of_10_to_the_12_parameters() -> None:
+    found = cnnprof.profile(nn.Linear(10**6, 10**6, device="meta"), (10**6,))
+    assert (found.params, found.products) == (10**12 + 10**6, 10**12)
