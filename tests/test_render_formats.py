@@ -183,7 +183,7 @@ def test_torchsummary_has_the_form_of_torchsummary() -> None:
         row("MaxPool2d-2", "[-1, 32, 8, 8]", "0"),
     ]
     assert lines[13:18] == [
-        row("Linear-10", "[-1, 10]", "2,010"),
+        row("Linear-9", "[-1, 10]", "2,010"),
         "=" * 64,
         "Total params: 105,506",
         "Trainable params: 105,506",

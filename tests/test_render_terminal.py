@@ -126,7 +126,7 @@ def test_ascii_lines_stay_aligned() -> None:
 def test_tree_in_ascii() -> None:
     text = printed(nested(), View(style="tree", depth=2), stream=Stream("ascii"))
     assert "|    |--Conv2d: 2-1 " in text
-    assert "`--Linear: 1-6 " in text
+    assert "`--Linear: 1-5 " in text
 
 
 def test_a_narrow_tree_gives_up_its_guides_before_its_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,11 @@ class Layer:
         return self.output_shapes[0] if self.output_shapes else ()
 
     @property
+    def is_view(self) -> bool:
+        """Whether it only gives its input another shape, as Flatten does: it holds, computes and writes nothing."""
+        return not self.children and self.cost == NOTHING and self.input_shapes != self.output_shapes
+
+    @property
     def params(self) -> int:
         return self.cost.params
 

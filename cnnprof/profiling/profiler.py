@@ -53,7 +53,7 @@ def profile(module: nn.Module, input_shape: Shape, *, batch: int = 1, name: str 
         except RuntimeError as error:
             raise ProfileError(f"an input of {batch}x{_text(input_shape)} is too large") from error
         trace.run(x)
-    root = _Rows(trace).root()
+        root = _Rows(trace).root()
     return Profile(name or kind_of(module), (tuple(input_shape),), batch, str(dtype).removeprefix("torch."), root)
 
 

@@ -32,8 +32,13 @@ class Row:
     """The place of a LAYER among all of its view in the order of calls, from 1; in OTHERS how many there are."""
     level: int = 0
     """Steps below the network, which is 0."""
+    place: int = 0
+    """The place of a LAYER among those of its view that are more than a change of shape, from 1; 0 for one that is not.
+
+    torchsummary and torchinfo number the calls of modules, and a change of shape is mostly written as a function.
+    """
     index: int = 0
-    """The place among all rows of its level in the order of calls, from 1."""
+    """The same among the rows of its level, as `depth-idx` in torchinfo."""
     guides: tuple[bool, ...] = ()
     """For each level from 1 to the row's own: whether a sibling follows further down, so that a line is drawn to it."""
 

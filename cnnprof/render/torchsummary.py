@@ -24,7 +24,10 @@ _LEAST = {"layer": 20, "output": 25, "params": 14}
 
 
 def _label(row: Row, glyphs: Glyphs) -> str:
-    return f"{quantities.plain(row.layer.kind)}-{row.number}" if row.layer else columns.caption(row)
+    if row.layer is None:
+        return columns.caption(row)
+    kind = quantities.plain(row.layer.kind)
+    return f"{kind}-{row.place}" if row.place else kind
 
 
 def _shapes(several: Sequence[Shape]) -> str:

@@ -23,7 +23,7 @@ def _label(row: Row, glyphs: Glyphs) -> str:
         name = columns.caption(row)
     else:
         kind = quantities.plain(row.layer.kind)
-        name = f"{kind}: {row.level}-{row.index}" if row.level else kind
+        name = f"{kind}: {row.level}-{row.index}" if row.level and row.index else kind
     if not row.guides:
         return name
     *above, followed = row.guides

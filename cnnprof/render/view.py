@@ -62,17 +62,20 @@ def _in_order_of_calls(root: Layer, depth: int | None) -> list[Row]:
     """All rows down to that depth, containers before their layers."""
     found: list[Row] = []
     seen_of_level: dict[int, int] = {}
-    number = 0
+    number = place = 0
     waiting = [(root, 0)]
     while waiting:
         layer, level = waiting.pop()
-        index = seen_of_level[level] = seen_of_level.get(level, 0) + 1
+        counts = not layer.is_view
+        seen_of_level[level] = seen_of_level.get(level, 0) + counts
+        index = seen_of_level[level] if counts else 0
         if layer.children and (depth is None or level < depth):
-            found.append(Row(Role.CONTAINER, layer.cost, layer, 0, level, index))
+            found.append(Row(Role.CONTAINER, layer.cost, layer, level=level, index=index))
             waiting += [(child, level + 1) for child in reversed(layer.children)]
         else:
             number += 1
-            found.append(Row(Role.LAYER, layer.cost, layer, number, level, index))
+            place += counts
+            found.append(Row(Role.LAYER, layer.cost, layer, number, level, place if counts else 0, index))
     return found
 
 
