@@ -53,7 +53,7 @@ BundledName = Annotated[
 Targets = Annotated[
     list[str],
     typer.Argument(
-        metavar="TARGET...",
+        metavar="TARGET",
         help="A bundled network, file.yaml, or file.yaml::variant.",
         autocompletion=complete_network,
     ),

@@ -67,13 +67,19 @@ def _umask() -> int:
     return mask
 
 
-def write_output(profiles: Sequence[Profile], view: View, output: Output) -> None:
-    """Writes the profiles one after another."""
+def write_profiles(profiles: Sequence[Profile], view: View, output: Output) -> None:
+    """Writes the profiles one after another; as JSON several are an array."""
+    before, between, after = _AROUND.get(output.format, ("", "\n", "")) if len(profiles) > 1 else ("", "", "")
 
     def emit(file: TextIO) -> None:
+        file.write(before)
         for number, profile in enumerate(profiles):
-            if number and output.format != "csv":
-                file.write("\n")
+            file.write(between if number else "")
             write(profile, view, file, output.format)
+        file.write(after)
 
     output.send(emit)
+
+
+_AROUND = {"json": ("[\n", ",\n", "]\n")}
+"""What stands before, between and after several profiles in a format."""

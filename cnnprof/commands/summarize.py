@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from cnnprof.commands import options
-from cnnprof.commands.output import Output, write_output
-from cnnprof.errors import EXIT_FAILED
+from cnnprof.commands.output import Output, write_profiles
+from cnnprof.errors import EXIT_FAILED, UsageError
 from cnnprof.render.columns import COLUMNS
 from cnnprof.render.view import View
 from cnnprof.spec import target
@@ -56,6 +56,8 @@ def summarize(
     )
     where = Output.of(output, format.value if format else None, force)
     shape = options.parse_shape(input_shape)
+    if where.format == "csv" and len(targets) > 1:
+        raise UsageError("a csv holds one network: give one target, or another format")
     values = target.settings(settings or [])
     found = [target.find(text) for text in targets]
     # Only now, when what can be checked without torch is right.
@@ -68,6 +70,6 @@ def summarize(
     for one in found:
         built = network(one, values, shape, getattr(torch, dtype.value))
         profiles.append(profile(built.module, built.input_shape, batch=batch, name=built.name))
-    write_output(profiles, view, where)
+    write_profiles(profiles, view, where)
     if strict and not all(profile.complete for profile in profiles):
         raise typer.Exit(EXIT_FAILED)

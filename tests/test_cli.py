@@ -1,0 +1,197 @@
+"""The program as a user runs it: what it prints where, its exit codes, and what it does not import."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import yaml
+
+import cnnprof
+
+
+def run(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
+    return subprocess.run(
+        [sys.executable, "-m", "cnnprof", *arguments],
+        cwd=cwd,
+        env=kept | environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def modules_after(*arguments: str) -> set[str]:
+    """The modules that a command leaves imported."""
+    code = f"""
+import sys
+sys.stdout = open("{os.devnull}", "w")
+from cnnprof.cli import app
+try:
+    app({list(arguments)!r})
+except SystemExit:
+    pass
+print(*sys.modules, file=sys.stderr)
+"""
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["list"], ["list", "res*"], ["show", "alexnet"], ["schema"], ["summarize", "--help"]],
+    ids=" ".join,
+)
+def test_what_does_not_import_torch(arguments: list[str]) -> None:
+    loaded = modules_after(*arguments)
+    assert "cnnprof.cli" in loaded
+    assert "torch" not in loaded
+    assert "numpy" not in loaded
+
+
+@pytest.mark.parametrize("name", ["resnet18", "googlenet_bn", "efficientnet_b0", "alexnet_grouped", "locally_connected"])
+def test_a_summary_imports_neither_torchs_compiler_nor_sympy(name: str) -> None:
+    loaded = modules_after("summarize", name)
+    assert "torch" in loaded
+    assert "torch._dynamo" not in loaded
+    assert "sympy" not in loaded
+
+
+def test_a_spec_error_does_not_import_torch(tmp_path: Path) -> None:
+    (tmp_path / "net.yaml").write_text("input: 3x8x8\nlayers: [Conv2D: [8, 3]]\n")
+    code = f"""
+import sys
+from cnnprof.cli import app
+from cnnprof.errors import SpecError
+try:
+    app(["summarize", {str(tmp_path / "net.yaml")!r}])
+except SpecError:
+    print("torch" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"cnnprof {cnnprof.__version__}\n"
+
+
+def test_list_and_show() -> None:
+    names = [line.split()[0] for line in run("list").stdout.splitlines()]
+    assert {"mlp", "cnn", "lenet", "lenet5", "alexnet", "alexnet_grouped"} <= set(names)
+    assert [line.split()[0] for line in run("list", "alex*").stdout.splitlines()] == ["alexnet", "alexnet_grouped"]
+    assert yaml.safe_load(run("show", "alexnet").stdout)["input"] == "3x224x224"
+    none = run("list", "alexnot")
+    assert (none.returncode, none.stdout) == (2, "")
+    assert 'did you mean "alexnet"' in none.stderr
+
+
+def test_what_show_prints_is_a_spec_to_start_from(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(run("show", "resnet50").stdout)
+    (tmp_path / "spec.schema.json").write_text(run("schema").stdout)
+    result = run("summarize", "mine.yaml::resnet50", "--depth", "1", cwd=tmp_path)
+    assert "25,557,032" in result.stdout
+    first = (tmp_path / "mine.yaml").read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=spec.schema.json"
+
+
+def test_json_is_read_back_and_adds_up() -> None:
+    found = json.loads(run("summarize", "alexnet", "--input", "1x224x224", "--format", "json").stdout)
+    assert found["totals"]["params"] == 61_085_352 == sum(layer["params"] for layer in found["layers"])
+    assert found["totals"]["products"] == 667_337_280 == sum(layer["products"] for layer in found["layers"])
+    assert (found["input"], found["batch"], found["dtype"]) == ([1, 224, 224], 1, "float32")
+    several = json.loads(run("summarize", "lenet", "lenet5", "--format", "json").stdout)
+    assert [one["network"] for one in several] == ["lenet", "lenet5"]
+
+
+def test_csv_adds_up() -> None:
+    rows = list(csv.DictReader(StringIO(run("summarize", "resnet18", "--format", "csv", "--depth", "2").stdout)))
+    *layers, total = rows
+    assert total["path"] == "TOTAL"
+    for key in ("params", "products", "output_bytes"):
+        assert sum(int(row[key]) for row in layers) == int(total[key])
+    assert run("summarize", "lenet", "lenet5", "--format", "csv").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "dtype_bytes"), [("float32", 4), ("float16", 2), ("bfloat16", 2), ("float64", 8)]
+)
+def test_dtype_and_batch(option: str, dtype_bytes: int) -> None:
+    text = run("summarize", "lenet", "--dtype", option, "--batch", "3", "--format", "json").stdout
+    totals = json.loads(text)["totals"]
+    assert totals["model_bytes"] == 105_506 * dtype_bytes
+    assert totals["products"] == 3 * 1_333_200
+    elements = 32 * 24**2 + 2 * 32 * 8**2 + 64 * 4**2 + 2 * 64 * 2**2 + 2 * 200 + 10
+    assert totals["output_bytes"] == 3 * elements * dtype_bytes
+
+
+def test_output_file(tmp_path: Path) -> None:
+    first = run("summarize", "lenet", "-o", "net.json", cwd=tmp_path)
+    assert (first.returncode, first.stdout, first.stderr) == (0, "", "")
+    assert json.loads((tmp_path / "net.json").read_text())["network"] == "lenet"
+    again = run("summarize", "lenet5", "-o", "net.json", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    assert json.loads((tmp_path / "net.json").read_text())["network"] == "lenet"
+    assert run("summarize", "lenet5", "-o", "net.json", "--force", cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "net.json").read_text())["network"] == "lenet5"
+    failed = run("summarize", "lenet", "--set", "classes=0", "-o", "net.json", "--force", cwd=tmp_path)
+    assert failed.returncode == 2
+    assert json.loads((tmp_path / "net.json").read_text())["network"] == "lenet5"
+    assert [path.name for path in tmp_path.iterdir()] == ["net.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["summarize", "alexnett"], 'did you mean "alexnet"'),
+        (["summarize", "lenet", "--input", "1by28"], "3x224x224"),
+        (["summarize", "lenet", "--input", "1x0x28"], "3x224x224"),
+        (["summarize", "lenet", "--set", "classes"], "name=value"),
+        (["summarize", "lenet", "--set", "clases=3"], 'did you mean "classes"'),
+        (["summarize", "lenet", "--columns", "layer,parms"], 'did you mean "params"'),
+        (["summarize", "lenet", "--sort", "products,params"], "there is no column"),
+        (["summarize", "lenet", "-o", "x.docx"], "--format"),
+        (["summarize", "lenet", "-o", "nowhere/x.json"], "no directory"),
+        (["summarize", "lenet", "--batch", "0"], "--batch"),
+        (["summarize", "lenet", "--input", "1x5x5"], "error[shape]"),
+        (["summarize", "lenet", "--style", "keras"], "--style"),
+        (["summarize"], "TARGET"),
+        (["sumarize", "lenet"], "summarize"),
+        (["show", "alexnett"], 'did you mean "alexnet"'),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_input_is_told_on_stderr(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = run(*arguments, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    text = subprocess.run(
+        f"{sys.executable} -m cnnprof summarize resnet18 | head -1", shell=True, capture_output=True, text=True, check=True
+    )
+    assert text.stdout.startswith("resnet18  input 3x224x224")
+    assert text.stderr == ""
+
+
+def test_the_shell_completes_network_names() -> None:
+    code = "from cnnprof.cli import app; app(prog_name='cnnprof')"
+    environ = os.environ | {"_CNNPROF_COMPLETE": "complete_bash", "COMP_WORDS": "cnnprof summarize alex", "COMP_CWORD": "2"}
+    result = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+    assert result.stdout.split() == ["alexnet", "alexnet_grouped"]
+
+
+def test_the_largest_spec_is_as_quick_to_read_as_lenet(tmp_path: Path) -> None:
+    (tmp_path / "wide.yaml").write_text("input: 1000000\nlayers: [Linear: {out_features: 1000000, bias: false}]\n")
+    result = run("summarize", "wide.yaml", cwd=tmp_path)
+    assert "1,000,000,000,000" in result.stdout
+    assert "3.64 TiB (4.00 TB)" in result.stdout
