@@ -1,0 +1,65 @@
+"""The output rule of every convolution. It refuses what aten/src/ATen/native/Convolution.cpp refuses."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from cnnprof.operators.shapes import Made, ShapeError, Size, by, empty, floating, refuse_values, refuse_window, unlike
+
+
+def convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Size,
+    padding: Size,
+    dilation: Size,
+    transposed: bool,
+    output_padding: Size,
+    groups: int,
+) -> Made:
+    """batch x out_channels x map, in any number of dimensions; contiguous for any input, as in torch's meta kernel."""
+    shape, kernel = x.shape, weight.shape
+    rank = len(shape) - 2
+    if not floating(x) or not weight.is_meta or rank < 1 or 0 in shape:
+        return None
+    if not len(kernel) - 2 == len(stride) == len(padding) == len(dilation) == len(output_padding) == rank:
+        return None
+    if transposed:
+        channels, out_channels = kernel[0], kernel[1] * groups
+        zipped = zip(shape[2:], kernel[2:], stride, padding, dilation, output_padding, strict=True)
+        sizes = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, k, s, p, d, e in zipped]
+    else:
+        channels, out_channels = kernel[1] * groups, kernel[0]
+        maps = zip(shape[2:], kernel[2:], stride, padding, dilation, strict=True)
+        sizes = [(n + 2 * p - d * (k - 1) - 1) // (s or 1) + 1 for n, k, s, p, d in maps]
+    if weight.dtype is not x.dtype or channels != shape[1] or groups < 1 or kernel[0] % groups:
+        _refuse_weight(x, weight, channels, groups)
+    if transposed or min(sizes) < 1 or min(stride) < 1 or min(padding) < 0 or min(dilation) < 1 or 0 in kernel:
+        if transposed:
+            _refuse_transposed(kernel[2:], stride, padding, dilation, output_padding)
+        else:
+            refuse_window(shape[2:], kernel[2:], stride, padding, dilation)
+        if min(sizes) < 1 or not out_channels:
+            raise ShapeError(f"output would be {by((out_channels, *sizes))}")
+    if bias is not None and bias.dtype is not x.dtype:
+        raise ShapeError(unlike(x, bias, "bias"))
+    if bias is not None and bias.shape != (out_channels,):
+        raise ShapeError(f"the bias is {by(bias.shape)}, the output has {out_channels} channels")
+    return empty((shape[0], out_channels, *sizes), x)
+
+
+def _refuse_weight(x: Tensor, weight: Tensor, channels: int, groups: int) -> None:
+    """Raise ShapeError with the reason why this weight cannot meet this input."""
+    if weight.dtype is not x.dtype:
+        raise ShapeError(unlike(x, weight, "weight"))
+    if channels != x.shape[1]:
+        raise ShapeError(f"input has {x.shape[1]} channels, the weight takes {channels}")
+    raise ShapeError(f"{weight.shape[0]} channels cannot be divided into {groups} groups")
+
+
+def _refuse_transposed(kernel: Size, stride: Size, padding: Size, dilation: Size, output_padding: Size) -> None:
+    """Raise ShapeError if an argument is impossible, or if there would be output that no kernel reaches."""
+    refuse_values(kernel, stride, padding, dilation)
+    if any(not 0 <= e < max(s, d) for e, s, d in zip(output_padding, stride, dilation, strict=True)):
+        raise ShapeError(f"output padding {by(output_padding)} is not smaller than stride {by(stride)} or the dilation")
