@@ -81,9 +81,9 @@ def test_ties_calls_and_strays() -> None:
     assert rows == [
         ("scale", "Parameter", 8, 0, ""),
         ("first", "Linear", 64, 64, ""),
-        ("first", "Linear", 0, 64, ""),
+        ("first", "Linear", 0, 64, "recursive"),
         ("second", "Linear", 0, 64, ""),
-        ("mul", "mul", 0, 0, ""),
+        ("mul", "*", 0, 0, ""),
         ("unused", "Linear", 12, 0, "not called"),
     ]
     assert found.params == 64 + 12 + 8

@@ -1,12 +1,14 @@
-"""How a module is named in a table: its class, and the arguments that would make it again."""
+"""How a row is named: a module by its class and the arguments that would make it again, a function as one writes its call."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 _BY_POSITION = frozenset(
     {"in_channels", "out_channels", "in_features", "out_features", "num_features", "num_groups", "num_channels"}
@@ -30,40 +32,118 @@ def arguments_of(module: nn.Module) -> str:
     For torch's own classes from their signature, for any other what `extra_repr` says.
     """
     cls = type(module)
+    if hasattr(module, "parametrizations"):
+        cls = cls.__bases__[0]  # torch made it a class of its own: ParametrizedConv2d
     if not cls.__module__.startswith(_SIGNED) or isinstance(module, nn.Sequential):
         return module.extra_repr()
     texts: list[str] = []
     for name, default in _signature(cast(Any, cls)):
-        if not hasattr(module, name):
+        value = module.__dict__.get(name, _ABSENT)
+        if value is _ABSENT:
+            if name not in module._parameters:
+                continue
+            value = module._parameters[name] is not None  # the argument `bias` says whether there is one
+        value = _plain(value)
+        if value == default:
             continue
-        value = _value(module, name)
-        if name == "stride" and default is None and value == _value(module, "kernel_size"):
+        if name == "stride" and default is None and value == _plain(module.__dict__.get("kernel_size")):
             continue  # a pooling layer's default is its kernel
-        if value != _plain(default):
-            shown = repr(value)
-            texts.append(shown if name in _BY_POSITION and len(texts) < 2 else f"{name}={shown}")
+        texts.append(repr(value) if name in _BY_POSITION and len(texts) < 2 else f"{name}={value!r}")
     return ", ".join(texts)
+
+
+_ABSENT = object()
 
 
 @cache
 def _signature(cls: Any) -> list[tuple[str, Any]]:
+    """The names and defaults of the arguments that are attributes."""
     parameters = inspect.signature(cls).parameters.values()
     return [
-        (p.name, p.default)
+        (p.name, _plain(p.default))
         for p in parameters
         if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in _OMITTED and not p.name.startswith("_")
     ]
 
 
-def _value(module: nn.Module, name: str) -> Any:
-    value = getattr(module, name)
-    if name == "bias":
-        return value is not None and value is not False
-    return _plain(value)
-
-
 def _plain(value: Any) -> Any:
     """A tuple of equal numbers as the number, as one would write it."""
-    if isinstance(value, tuple) and value and all(item == value[0] for item in value):
-        return value[0] if isinstance(value[0], int | float) and len(value) > 1 else value
+    if isinstance(value, tuple) and len(value) > 1 and isinstance(value[0], int | float) and value.count(value[0]) == len(value):
+        return value[0]
     return value
+
+
+OPERATORS: Mapping[str, str] = {
+    "add": "+",
+    "__add__": "+",
+    "__radd__": "+",
+    "add_": "+=",
+    "__iadd__": "+=",
+    "sub": "-",
+    "__sub__": "-",
+    "__rsub__": "-",
+    "rsub": "-",
+    "sub_": "-=",
+    "neg": "-",
+    "mul": "*",
+    "__mul__": "*",
+    "__rmul__": "*",
+    "mul_": "*=",
+    "div": "/",
+    "__truediv__": "/",
+    "__rdiv__": "/",
+    "__rtruediv__": "/",
+    "div_": "/=",
+    "matmul": "@",
+    "__matmul__": "@",
+    "__rmatmul__": "@",
+    "pow": "**",
+    "__pow__": "**",
+    "__getitem__": "[]",
+}
+"""How Python writes what torch calls by name."""
+
+_HOMES = {"torch.nn.functional": "F", "torch._C._nn": "F", "torch._C._linalg": "torch.linalg", "torch.functional": "torch"}
+
+
+def call_of(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, str]:
+    """The name and the arguments of a function call, as one writes them; a tensor is a dot.
+
+    `("F.max_pool2d", "., kernel_size=3")`, `("x.view", "-1, 256")`, `("+", "")`.
+    """
+    name = func.__name__
+    owner = getattr(func, "__objclass__", None) or ("Tensor." in getattr(func, "__qualname__", "") and Tensor)
+    home = getattr(func, "__module__", None) or ""
+    if owner or home == "torch._tensor":
+        if name in OPERATORS:
+            return OPERATORS[name], ""
+        args = args[1:]
+        called = f"x.{name}"
+    else:
+        called = f"{_HOMES.get(home, home if home.startswith('torch.') else 'torch')}.{name}"
+    defaults = _defaults(func)
+    named = {key: value for key, value in kwargs.items() if key not in defaults or defaults[key] is not value}
+    written = [_written(value) for value in args] + [f"{key}={_written(value)}" for key, value in named.items()]
+    return called, ", ".join(written)
+
+
+@cache
+def _defaults(func: Callable[..., Any]) -> Mapping[str, Any]:
+    """The defaults of a function in Python, which hands all its arguments on by name; of one in C++ none are known."""
+    # F.max_pool2d chooses between two functions by `return_indices`, and only those have a signature.
+    func = getattr(torch.nn.functional, f"_{func.__name__}", func)
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except (ValueError, TypeError):
+        return {}
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return "."
+    if isinstance(value, list | tuple):
+        inner = ", ".join(_written(item) for item in value[:4]) + (", …" if len(value) > 4 else "")
+        return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+    text = str(value) if not isinstance(value, str) else repr(value)
+    return text if len(text) <= 30 else f"{text[:29]}…"

@@ -1,0 +1,79 @@
+"""What the network is given: shapes, or examples, as tensors without data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from cnnprof.errors import UsageError
+from cnnprof.profiling.profile import Shape
+
+Inputs: TypeAlias = "Shape | Sequence[Shape] | Tensor | Sequence[Any] | Mapping[str, Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The arguments of `forward` on the meta device."""
+
+    shapes: tuple[Shape, ...]
+    """Of every tensor, without the batch dimension."""
+    batch: int
+    dtype: str
+    """Of the first tensor with fractions, else of the first."""
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def inputs_for(inputs: Inputs, batch: int, dtype: torch.dtype) -> Given:
+    """The arguments that `inputs` stands for. Shapes get the batch size and the dtype, examples keep their own.
+
+    Raises UsageError for what is neither a shape nor an example.
+    """
+    if batch < 1:
+        raise UsageError(f"the batch is at least 1, not {batch}")
+    if isinstance(inputs, Tensor):
+        return _given((_on_meta(inputs),), {})
+    if isinstance(inputs, Mapping):
+        return _given((), {name: _argument(value, batch, dtype) for name, value in inputs.items()})
+    if not isinstance(inputs, Sequence) or isinstance(inputs, str) or not inputs:
+        raise UsageError(f"the input is a shape such as (3, 224, 224), a tensor, or several of them, not {inputs!r}")
+    if _is_shape(inputs):
+        return _given((_argument(inputs, batch, dtype),), {})
+    return _given(tuple(_argument(value, batch, dtype) for value in inputs), {})
+
+
+def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given:
+    tensors = [leaf for leaf in tree_leaves((args, dict(kwargs))) if isinstance(leaf, Tensor)]
+    fractional = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+    first = fractional if fractional is not None else next(iter(tensors), None)
+    return Given(
+        tuple(tuple(tensor.shape[1:]) for tensor in tensors),
+        first.shape[0] if first is not None and first.ndim else 1,
+        str(first.dtype).removeprefix("torch.") if first is not None else "none",
+        args,
+        kwargs,
+    )
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, Sequence) and bool(value) and all(type(size) is int for size in value)
+
+
+def _argument(value: Any, batch: int, dtype: torch.dtype) -> Any:
+    if not _is_shape(value):
+        return tree_map_only(Tensor, _on_meta, value)
+    if min(value) < 1:
+        raise UsageError(f"the sizes of an input are at least 1, not {'x'.join(map(str, value))}")
+    try:
+        return torch.empty((batch, *value), device="meta", dtype=dtype)
+    except (RuntimeError, OverflowError, TypeError):
+        raise UsageError(f"an input of {batch}x{'x'.join(map(str, value))} is too large") from None
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, device="meta")

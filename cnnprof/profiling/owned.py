@@ -1,0 +1,80 @@
+"""Which module is the first owner of each parameter and buffer: a shared one counts there, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from cnnprof.profiling.profile import Cost, Shape
+
+_T = TypeVar("_T", bound=Tensor)
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Parameters and buffers by name."""
+
+    parameters: Mapping[str, nn.Parameter] = field(default_factory=dict)
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def parts(self) -> Iterator[tuple[str, Owned]]:
+        """Each of them by itself, with its name."""
+        for name, parameter in self.parameters.items():
+            yield name, Owned({name: parameter})
+        for name, buffer in self.buffers.items():
+            yield name, Owned({}, {name: buffer})
+
+    @property
+    def kind(self) -> str:
+        """What a row of one of them is called."""
+        return "Parameter" if self.parameters else "Buffer"
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The shapes of the parameters."""
+        return tuple([tuple(parameter.shape) for parameter in self.parameters.values()])
+
+    def cost(self, products: int = 0, output_bytes: int = 0, unknown: tuple[str, ...] = ()) -> Cost:
+        """Elements and bytes of them, beside what their layer computes."""
+        params = trainable = param_bytes = 0
+        for parameter in self.parameters.values():
+            elements = parameter.numel()
+            params += elements
+            trainable += elements if parameter.requires_grad else 0
+            param_bytes += elements * parameter.element_size()
+        buffer_bytes = sum([b.numel() * b.element_size() for b in self.buffers.values()])
+        return Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, unknown)
+
+
+NOTHING_OWNED = Owned()
+
+
+def together(parts: Iterable[Owned]) -> Owned:
+    """All of them, under names that tell them apart."""
+    parameters: dict[str, nn.Parameter] = {}
+    buffers: dict[str, Tensor] = {}
+    for number, part in enumerate(parts):
+        parameters |= {f"{number}.{name}": parameter for name, parameter in part.parameters.items()}
+        buffers |= {f"{number}.{name}": buffer for name, buffer in part.buffers.items()}
+    return Owned(parameters, buffers)
+
+
+def owned_by(modules: Iterable[nn.Module]) -> dict[nn.Module, Owned]:
+    """What each module owns that none before it does."""
+    seen: set[Tensor] = set()
+    owned: dict[nn.Module, Owned] = {}
+    for module in modules:
+        if module._parameters or module._buffers:
+            own = Owned(_unseen(module._parameters, seen), _unseen(module._buffers, seen))
+            if own.parameters or own.buffers:
+                owned[module] = own
+    return owned
+
+
+def _unseen(tensors: Mapping[str, _T | None], seen: set[Tensor]) -> dict[str, _T]:
+    new = {name: tensor for name, tensor in tensors.items() if tensor is not None and tensor not in seen}
+    seen.update(new.values())
+    return new

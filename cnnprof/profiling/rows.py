@@ -1,0 +1,118 @@
+"""Calls to layers: what each row of the profile is, and which of them owns which parameter.
+
+A call of a layer of torch's is one row. A call that calls other modules is a container: each function and operator that it calls
+itself becomes a row beside them. So only leaves cost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Set
+
+from torch import nn
+
+from cnnprof.profiling.describe import OPERATORS, arguments_of, kind_of
+from cnnprof.profiling.owned import NOTHING_OWNED, Owned, owned_by, together
+from cnnprof.profiling.profile import Cost, Layer, Term
+from cnnprof.profiling.trace import Call, Operation, Trace, is_parametrized, is_torchs
+
+
+def layers_of(trace: Trace, paths: Mapping[nn.Module, str]) -> Layer:
+    """The tree of layers of a traced pass. `paths` names the modules."""
+    ((_, call),) = trace.top.module_calls()
+    return _Rows(trace.called, paths).layer(call, 0)
+
+
+class _Rows:
+    def __init__(self, called: Set[nn.Module], paths: Mapping[nn.Module, str]) -> None:
+        self.paths = paths
+        self.owned = owned_by(paths)
+        self.called = called
+        self.seen: set[nn.Module] = set()
+
+    def layer(self, call: Call, depth: int) -> Layer:
+        module = call.callee
+        assert isinstance(module, nn.Module)  # a function becomes a layer in `function`
+        path = self.paths.get(module, "")
+        note = "recursive" if module in self.seen else ""
+        self.seen.add(module)
+        named = (path, kind_of(module), arguments_of(module), depth, call.inputs, call.outputs)
+        if self.is_container(call, module, depth):
+            return Layer(*named, note=note, children=tuple(self.children(call, module, path, depth + 1)))
+        own = self.owned.pop(module, NOTHING_OWNED)
+        if module._modules:
+            below = list(module.modules())[1:] if is_parametrized(module) else list(self.idle(module))
+            own = together([own, *(self.owned.pop(part, NOTHING_OWNED) for part in below)])
+        return Layer(*named, *_costing(own, call), note)
+
+    def is_container(self, call: Call, module: nn.Module, depth: int) -> bool:
+        if is_parametrized(module):
+            return False  # what computes its weights is part of the layer
+        if next(call.module_calls(), None):
+            return True
+        # A module of the user's is one row where it is small: the network itself, and what holds unused layers, is not.
+        return not is_torchs(type(module)) and (depth == 0 or next(self.idle(module), None) is not None)
+
+    def children(self, call: Call, module: nn.Module, path: str, depth: int) -> Iterator[Layer]:
+        for name, own in self.owned.pop(module, NOTHING_OWNED).parts():
+            yield Layer(_join(path, name), own.kind, "", depth, (), own.shapes, own.cost(), own.shapes)
+        yield from self.events(call, path, depth, Counter())
+        for below in list(self.idle(module)):
+            own = self.owned.pop(below)
+            named = (self.paths[below], kind_of(below), arguments_of(below), depth, (), ())
+            yield Layer(*named, own.cost(), own.shapes, (), "not called")
+
+    def events(self, call: Call, path: str, depth: int, names: Counter[str]) -> Iterator[Layer]:
+        for event in call.events:
+            if isinstance(event, Operation):
+                symbol = OPERATORS.get(event.operator, event.operator)
+                alone = Call("", 0, output_bytes=event.output_bytes, events=[event])
+                yield Layer(
+                    _numbered(path, event.operator, names), symbol, "", depth, event.inputs, event.outputs, *_costing(NOTHING_OWNED, alone)
+                )
+            elif isinstance(event.callee, str):
+                if next(event.module_calls(), None):
+                    yield from self.events(event, path, depth, names)
+                else:
+                    yield self.function(event, event.callee, path, depth, names)
+            elif event.events or not _is_empty(event.callee):
+                yield self.layer(event, depth)
+
+    def function(self, call: Call, name: str, path: str, depth: int, names: Counter[str]) -> Layer:
+        place = _numbered(path, next(call.operations()).operator if name in OPERATORS.values() else name.rpartition(".")[2], names)
+        return Layer(place, name, call.arguments, depth, call.inputs, call.outputs, *_costing(NOTHING_OWNED, call))
+
+    def idle(self, module: nn.Module) -> Iterator[nn.Module]:
+        """The modules below that own something and were not called, as far as none that was called stands between."""
+        for below in module._modules.values():
+            if below is not None and below not in self.called:
+                if below in self.owned:
+                    yield below
+                yield from self.idle(below)
+
+
+def _costing(own: Owned, call: Call) -> tuple[Cost, tuple[tuple[int, ...], ...], tuple[Term, ...]]:
+    """The cost of a row that owns these and ran that, and the arithmetic behind it."""
+    terms: tuple[Term, ...] = ()
+    unknown: dict[str, None] = {}
+    for operation in call.operations():
+        terms += operation.terms
+        if not operation.known:
+            unknown[operation.operator] = None
+    return own.cost(sum(map(math.prod, terms)), call.output_bytes, tuple(unknown)), own.shapes, terms
+
+
+def _is_empty(module: nn.Module) -> bool:
+    """Whether it is a container of nothing, as an identity branch is."""
+    return isinstance(module, nn.Sequential) and not module._modules
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _numbered(path: str, name: str, names: Counter[str]) -> str:
+    """The path of a row that no module names: `stage1.0.relu`, the second of that name `stage1.0.relu#2`."""
+    names[name] += 1
+    return _join(path, name if names[name] == 1 else f"{name}#{names[name]}")
