@@ -9,9 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cnnprof.errors import UsageError
 from cnnprof.spec import library
-from cnnprof.spec.parser import parse_input
 
 
 class DataType(str, Enum):
@@ -36,16 +34,6 @@ def complete_network(incomplete: str) -> Iterator[tuple[str, str]]:
             yield entry.name, library.load(entry).about.get("title", "")
 
 
-def parse_shape(text: str | None) -> tuple[int, ...] | None:
-    """The sizes of `--input 3x224x224`."""
-    if text is None:
-        return None
-    shape = parse_input(text)
-    if shape is None or 0 in shape:
-        raise UsageError(f'--input takes a shape without the batch dimension, 3x224x224, not "{text}"')
-    return shape
-
-
 BundledName = Annotated[
     str,
     typer.Argument(metavar="NAME", help="A bundled network; `cnnprof list` names them.", autocompletion=complete_network),
@@ -54,12 +42,17 @@ Targets = Annotated[
     list[str],
     typer.Argument(
         metavar="TARGET",
-        help="A bundled network, file.yaml, or file.yaml::variant.",
+        help="A bundled network, file.yaml, file.yaml::variant, package.module:callable, or a saved profile.json.",
         autocompletion=complete_network,
     ),
 ]
 Input = Annotated[
-    str | None, typer.Option("--input", metavar="CxHxW", help="The input without its batch dimension; the spec's own by default.")
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="[NAME=]CxHxW[:TYPE]",
+        help="The input without its batch dimension; the spec's own by default. Repeatable for a module with several.",
+    ),
 ]
 Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Inputs in one pass: products and outputs grow with it.")]
 Settings = Annotated[

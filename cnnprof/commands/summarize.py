@@ -13,6 +13,7 @@ from cnnprof.errors import EXIT_FAILED, UsageError
 from cnnprof.render.columns import COLUMNS
 from cnnprof.render.view import View
 from cnnprof.spec import target
+from cnnprof.spec.input import parse_option
 
 
 class Style(str, Enum):
@@ -44,7 +45,7 @@ def summarize(
 ) -> None:
     """Show what each layer of a network costs: output size, parameters, products, and the totals.
 
-    A YAML spec is data: reading it runs no code.
+    A YAML spec is data: reading it runs no code. package.module:callable runs the Python code that it names.
     """
     view = View(
         columns=tuple(columns.split(",")) if columns else (),
@@ -55,21 +56,16 @@ def summarize(
         formulas=formulas,
     )
     where = Output.of(output, format.value if format else None, force)
-    shape = options.parse_shape(input_shape)
     if where.format == "csv" and len(targets) > 1:
         raise UsageError("a csv holds one network: give one target, or another format")
+    inputs = tuple(parse_option(text) for text in input_shape or ())
     values = target.settings(settings or [])
     found = [target.find(text) for text in targets]
     # Only now, when what can be checked without torch is right.
-    import torch
+    from cnnprof.profiling.resolve import Conditions, profile_of
 
-    from cnnprof.nets.targets import network
-    from cnnprof.profiling.profiler import profile
-
-    profiles = []
-    for one in found:
-        built = network(one, values, shape, getattr(torch, dtype.value))
-        profiles.append(profile(built.module, built.input_shape, batch=batch, name=built.name))
+    conditions = Conditions(inputs, batch, values, dtype.value)
+    profiles = [profile_of(one, conditions) for one in found]
     write_profiles(profiles, view, where)
     if strict and not all(profile.complete for profile in profiles):
         raise typer.Exit(EXIT_FAILED)

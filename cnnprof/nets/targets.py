@@ -12,11 +12,11 @@ from cnnprof.errors import Source, SpecError, UsageError
 from cnnprof.nets.builder import Network, build
 from cnnprof.spec import parser, reader
 from cnnprof.spec.grammar import Argument
-from cnnprof.spec.target import Target, find
+from cnnprof.spec.target import SpecTarget, find
 
 
 def network(
-    target: Target,
+    target: SpecTarget,
     values: Mapping[str, Argument] | None = None,
     input_shape: tuple[int, ...] | None = None,
     dtype: torch.dtype = torch.float32,
@@ -45,7 +45,10 @@ def load(
     Linear(in_features=200, out_features=5, bias=True)
     """
     values = {key: _argument(key, value) for key, value in variables.items()}
-    module = network(find(name), values, input_shape, dtype).module
+    target = find(name)
+    if not isinstance(target, SpecTarget):
+        raise UsageError(f'"{name}" is no spec: what Python code makes is a module already')
+    module = network(target, values, input_shape, dtype).module
     return module if torch.device(device).type == "meta" else _materialized(module, torch.device(device))
 
 

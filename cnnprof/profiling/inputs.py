@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from cnnprof.errors import UsageError
 from cnnprof.profiling.profile import Shape
+from cnnprof.spec.input import InputOption
 
 Inputs: TypeAlias = "Shape | Sequence[Shape] | Tensor | Sequence[Any] | Mapping[str, Any]"
 
@@ -29,11 +30,13 @@ class Given:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
-def inputs_for(inputs: Inputs, batch: int, dtype: torch.dtype) -> Given:
+def inputs_for(inputs: Inputs | Given, batch: int, dtype: torch.dtype) -> Given:
     """The arguments that `inputs` stands for. Shapes get the batch size and the dtype, examples keep their own.
 
     Raises UsageError for what is neither a shape nor an example.
     """
+    if isinstance(inputs, Given):
+        return inputs
     if batch < 1:
         raise UsageError(f"the batch is at least 1, not {batch}")
     if isinstance(inputs, Tensor):
@@ -45,6 +48,16 @@ def inputs_for(inputs: Inputs, batch: int, dtype: torch.dtype) -> Given:
     if _is_shape(inputs):
         return _given((_argument(inputs, batch, dtype),), {})
     return _given(tuple(_argument(value, batch, dtype) for value in inputs), {})
+
+
+def given_for(options: Sequence[InputOption], batch: int, dtype: torch.dtype) -> Given:
+    """The arguments that `--input` options stand for, those without a name by position."""
+    made = [
+        (option.name, _shaped(option.shape, batch, getattr(torch, option.dtype) if option.dtype else dtype)) for option in options
+    ]
+    return _given(
+        tuple(tensor for name, tensor in made if name is None), {name: tensor for name, tensor in made if name is not None}
+    )
 
 
 def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given:
@@ -65,14 +78,16 @@ def _is_shape(value: Any) -> bool:
 
 
 def _argument(value: Any, batch: int, dtype: torch.dtype) -> Any:
-    if not _is_shape(value):
-        return tree_map_only(Tensor, _on_meta, value)
-    if min(value) < 1:
-        raise UsageError(f"the sizes of an input are at least 1, not {'x'.join(map(str, value))}")
+    return _shaped(value, batch, dtype) if _is_shape(value) else tree_map_only(Tensor, _on_meta, value)
+
+
+def _shaped(shape: Sequence[int], batch: int, dtype: torch.dtype) -> Tensor:
+    if min(shape) < 1:
+        raise UsageError(f"the sizes of an input are at least 1, not {'x'.join(map(str, shape))}")
     try:
-        return torch.empty((batch, *value), device="meta", dtype=dtype)
+        return torch.empty((batch, *shape), device="meta", dtype=dtype)
     except (RuntimeError, OverflowError, TypeError):
-        raise UsageError(f"an input of {batch}x{'x'.join(map(str, value))} is too large") from None
+        raise UsageError(f"an input of {batch}x{'x'.join(map(str, shape))} is too large") from None
 
 
 def _on_meta(tensor: Tensor) -> Tensor:

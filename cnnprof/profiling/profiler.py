@@ -13,7 +13,7 @@ from torch import nn
 
 from cnnprof.errors import CnnprofError
 from cnnprof.profiling.describe import kind_of
-from cnnprof.profiling.inputs import Inputs, inputs_for
+from cnnprof.profiling.inputs import Given, Inputs, inputs_for
 from cnnprof.profiling.profile import Profile
 from cnnprof.profiling.rows import layers_of
 from cnnprof.profiling.trace import Trace, stand_ins_of
@@ -24,7 +24,7 @@ class ProfileError(CnnprofError):
 
 
 def profile(
-    module: nn.Module, inputs: Inputs, *, batch: int = 1, name: str = "", dtype: torch.dtype | None = None
+    module: nn.Module, inputs: Inputs | Given, *, batch: int = 1, name: str = "", dtype: torch.dtype | None = None
 ) -> Profile:
     """A `Profile` of what `module` costs for those inputs.
 
@@ -93,7 +93,9 @@ def _message(error: Exception, trace: Trace, paths: dict[nn.Module, str]) -> str
     return f"cannot run {what}{f' at {line}' if line else ''}: {reason}{f'; {advice}' if advice else ''}"
 
 
-_DATA = "there is no data to decide by: put what depends on values outside `forward`, or profile the branches as modules of their own"
+_DATA = (
+    "there is no data to decide by: put what depends on values outside `forward`, or profile the branches as modules of their own"
+)
 _ADVICE = {
     "on meta tensors": _DATA,
     "aten::_local_scalar_dense": _DATA,

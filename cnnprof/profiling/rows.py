@@ -69,7 +69,13 @@ class _Rows:
                 symbol = OPERATORS.get(event.operator, event.operator)
                 alone = Call("", 0, output_bytes=event.output_bytes, events=[event])
                 yield Layer(
-                    _numbered(path, event.operator, names), symbol, "", depth, event.inputs, event.outputs, *_costing(NOTHING_OWNED, alone)
+                    _numbered(path, event.operator, names),
+                    symbol,
+                    "",
+                    depth,
+                    event.inputs,
+                    event.outputs,
+                    *_costing(NOTHING_OWNED, alone),
                 )
             elif isinstance(event.callee, str):
                 if next(event.module_calls(), None):

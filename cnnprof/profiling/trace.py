@@ -132,9 +132,9 @@ class Trace(MetaMode):
         if on != self.naming:
             self.naming = on
             if on:
-                self.functions.__enter__()
+                self.functions.__enter__()  # type: ignore[no-untyped-call]  # torch left it untyped
             else:
-                self.functions.__exit__(None, None, None)
+                self.functions.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def function(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a function that a user's `forward` calls. What ran no operator leaves no trace."""

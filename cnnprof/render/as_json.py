@@ -48,7 +48,29 @@ def to_dict(profile: Profile, view: View | None = None) -> dict[str, Any]:
         "definitions": {key: definition.full for key, definition in DEFINITIONS.items()},
         "totals": _cost(profile.cost),
         "layers": [_row(row) for row in rows(profile, view or View()) if row.role is not Role.TOTAL],
+        "containers": _containers(profile, view or View()),
     }
+
+
+def _containers(profile: Profile, view: View) -> list[dict[str, Any]]:
+    """What holds other layers, by the range of its rows in `layers`; none where the rows stand in another order."""
+    if view.sort is not None or view.top is not None:
+        return []
+    found: list[dict[str, Any]] = []
+    open_: list[dict[str, Any]] = []
+    place = 0
+    for row in rows(profile, view, containers=True):
+        while open_ and (row.role is Role.TOTAL or row.level <= open_[-1]["depth"]):
+            entry = open_.pop()
+            entry["rows"] = place - entry["first"]
+        if row.role is Role.CONTAINER and row.layer:
+            layer = row.layer
+            entry = {"path": layer.path, "kind": layer.kind, "arguments": layer.arguments, "depth": row.level}
+            entry |= {"input_shape": _shapes(layer.input_shapes), "output_shape": _shapes(layer.output_shapes), "first": place}
+            found.append(entry)
+            open_.append(entry)
+        place += row.role is Role.LAYER
+    return found
 
 
 def _row(row: Row) -> dict[str, Any]:

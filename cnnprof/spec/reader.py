@@ -75,8 +75,8 @@ class Mapping:
 Node: TypeAlias = Scalar | Sequence | Mapping
 
 
-def read_file(path: Path) -> Source:
-    """The text of a spec file, named as the user named it. Raises SpecError where it cannot be read as text."""
+def read_file(path: Path, limit: int = MAX_BYTES) -> Source:
+    """The text of a file, named as the user named it. Raises SpecError where it cannot be read as text."""
     name = str(path)
 
     def refuse(message: str, advice: str = "") -> SpecError:
@@ -84,15 +84,15 @@ def read_file(path: Path) -> Source:
 
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(limit + 1)
     except IsADirectoryError:
-        raise refuse("is a directory, not a spec file", f"name a file in it: {path / 'net.yaml'}") from None
+        raise refuse("is a directory, not a file", f"name a file in it: {path / 'net.yaml'}") from None
     except FileNotFoundError:
         raise refuse("no such file") from None
     except OSError as error:
         raise refuse(error.strerror or str(error)) from None
-    if len(data) > MAX_BYTES:
-        raise refuse(f"is larger than {MAX_BYTES // 1024} KiB, more than a spec may have")
+    if len(data) > limit:
+        raise refuse(f"is larger than {limit // 1024} KiB, more than such a file may have")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

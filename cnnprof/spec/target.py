@@ -1,20 +1,24 @@
-"""What the user typed, to the spec that it names."""
+"""What the user typed, and what it names: a spec, a Python object, a saved profile."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from cnnprof.errors import Source, UsageError
 from cnnprof.spec import library, parser, reader
 from cnnprof.spec.grammar import Argument, Spec
 
 SUFFIXES = (".yaml", ".yml")
+MAX_SAVED = 64 * 1024 * 1024
+"""Bytes of a saved profile: one of 10,000 layers has 5 MB."""
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class SpecTarget:
     """A spec and which of its variants is meant."""
 
     name: str
@@ -22,20 +26,55 @@ class Target:
     variant: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class CodeTarget:
+    """Something in a Python module that is, or makes, a `torch.nn.Module`. Using it runs the user's code."""
+
+    module: str
+    attribute: str
+
+    @property
+    def name(self) -> str:
+        """The last part of what was typed."""
+        return self.attribute.rpartition(".")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedTarget:
+    """A profile that was written as JSON."""
+
+    source: Source
+
+    @property
+    def name(self) -> str:
+        """The file."""
+        return self.source.name
+
+
+Target: TypeAlias = SpecTarget | CodeTarget | SavedTarget
+
+_CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
 def find(text: str) -> Target:
-    """The spec that `text` names: a bundled network, `file.yaml` or `file.yaml::variant`.
+    """What `text` names: a bundled network, `file.yaml`, `file.yaml::variant`, `package.module:callable` or `profile.json`.
 
     Raises UsageError for a name that nothing has, SpecError for a file that cannot be read.
     """
+    if _CODE.fullmatch(text):
+        module, _, attribute = text.partition(":")
+        return CodeTarget(module, attribute)
+    if text.endswith(".json"):
+        return SavedTarget(reader.read_file(Path(text), MAX_SAVED))
     file, _, variant = text.partition("::")
     if not file.endswith(SUFFIXES) and "/" not in file and not Path(file).is_file():
         if variant:
             raise UsageError(f'"{text}": a bundled network is named without its file, a file with its ending .yaml')
         entry = library.find(file)
-        return Target(entry.name, library.load(entry), entry.variant)
+        return SpecTarget(entry.name, library.load(entry), entry.variant)
     spec = parser.parse(reader.read_file(Path(file)))
     chosen = variant or next(iter(spec.variants), None)
-    return Target(chosen or Path(file).stem, spec, chosen)
+    return SpecTarget(chosen or Path(file).stem, spec, chosen)
 
 
 def settings(texts: Sequence[str]) -> dict[str, Argument]:

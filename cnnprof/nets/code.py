@@ -1,0 +1,73 @@
+"""A module that the user's own Python code is or makes. This runs that code; a spec never does."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnprof.errors import UsageError, did_you_mean
+from cnnprof.operators import MetaMode
+from cnnprof.spec.target import CodeTarget
+
+
+def module_of(target: CodeTarget, settings: Mapping[str, Any]) -> nn.Module:
+    """The module that the target is, or that calling it with these keyword arguments gives.
+
+    It is made on the meta device, where nothing is allocated; where its constructor computes with values, on the CPU. Raises
+    UsageError where there is no such object, where the code fails, and where it gives something else.
+    """
+    found = _find(target)
+    text = f"{target.module}:{target.attribute}"
+    if isinstance(found, nn.Module):
+        if settings:
+            raise UsageError(f'"{text}" is a module already, so --set has nothing to set')
+        return found
+    if not callable(found):
+        raise UsageError(f'"{text}" is a {type(found).__name__}, neither a torch.nn.Module nor something that makes one')
+    made = _made(found, settings, text)
+    if not isinstance(made, nn.Module):
+        raise UsageError(f'"{text}" gives a {type(made).__name__}, not a torch.nn.Module')
+    return made
+
+
+def _find(target: CodeTarget) -> Any:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = import_module(target.module)
+    except ModuleNotFoundError as error:
+        if error.name and target.module.startswith(error.name):
+            raise UsageError(f'there is no Python module "{target.module}" on the path or in this folder') from None
+        raise UsageError(_failed(f'importing "{target.module}"', error)) from error
+    except Exception as error:
+        raise UsageError(_failed(f'importing "{target.module}"', error)) from error
+    for part in target.attribute.split("."):
+        if not hasattr(found, part):
+            names = [name for name in dir(found) if not name.startswith("_")]
+            raise UsageError(f'"{target.module}" has no "{target.attribute}"; {did_you_mean(part, names) or "it has others"}')
+        found = getattr(found, part)
+    return found
+
+
+def _made(maker: Any, settings: Mapping[str, Any], text: str) -> Any:
+    try:
+        with torch.device("meta"), MetaMode():
+            return maker(**settings)
+    except Exception:  # whatever it is that needs data
+        try:
+            return maker(**settings)
+        except Exception as error:
+            raise UsageError(_failed(f'calling "{text}"', error)) from error
+
+
+def _failed(what: str, error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{what} failed at {Path(last.filename).name}:{last.lineno}: {type(error).__name__}: {error}"

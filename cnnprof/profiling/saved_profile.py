@@ -1,0 +1,77 @@
+"""A profile that was written as JSON, read back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cnnprof.errors import Source, Span, SpecError
+from cnnprof.profiling.profile import Cost, Layer, Profile, Shape
+
+_VERSION = 1
+
+
+def read_profile(source: Source) -> Profile:
+    """The profile in a JSON text. Raises SpecError where it is none, or one of a version that is not known."""
+    try:
+        data = json.loads(source.text)
+    except json.JSONDecodeError as error:
+        raise SpecError("profile", error.msg, Span(source, error.lineno, error.colno)) from None
+    except RecursionError:
+        raise SpecError("profile", "nested too deeply", Span(source, 1, 1)) from None
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if version != _VERSION:
+        what = f"its schema_version is {version}" if version else "it has no schema_version"
+        advice = f"this cnnprof reads version {_VERSION}; cnnprof summarize NET -o net.json writes one"
+        raise SpecError("profile", f"{source.name} is no profile that can be read: {what}", Span(source, 1, 1), advice)
+    try:
+        return _profile(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SpecError(
+            "profile", f"{source.name} is a damaged profile: {type(error).__name__} {error}", Span(source, 1, 1)
+        ) from None
+
+
+def _profile(data: dict[str, Any]) -> Profile:
+    leaves = [_leaf(row, number) for number, row in enumerate(data["layers"])]
+    containers = sorted(data.get("containers", []), key=lambda entry: (entry["first"], entry["depth"]))
+    if not containers:
+        root = leaves[0] if len(leaves) == 1 else Layer("", str(data["network"]), "", 0, (), (), children=tuple(leaves))
+    else:
+        root = _tree(containers.pop(0), containers, leaves)
+    return Profile(str(data["network"]), _shapes(data["input"]), int(data["batch"]), str(data["dtype"]), root)
+
+
+def _leaf(row: dict[str, Any], number: int) -> Layer:
+    cost = Cost(
+        *(int(row[key]) for key in ("params", "trainable_params", "products", "output_bytes", "param_bytes", "buffer_bytes")),
+        unknown=tuple(row["unknown"]),
+    )
+    if row["path"] is None:  # the rows that --top left out
+        return Layer(f"others{number}", f"({row['others']} others)", "", 1, (), (), cost)
+    shapes = _shapes(row["input_shape"]), _shapes(row["output_shape"])
+    return Layer(row["path"], row["kind"], row["arguments"], int(row["depth"]), *shapes, cost, note=row["note"])
+
+
+def _tree(entry: dict[str, Any], waiting: list[dict[str, Any]], leaves: list[Layer]) -> Layer:
+    """The container with the leaves from its first on, as many as it says; those inside it are taken off `waiting`."""
+    children: list[Layer] = []
+    place, stop = int(entry["first"]), int(entry["first"]) + int(entry["rows"])
+    while place < stop:
+        inner = waiting[0] if waiting and waiting[0]["first"] == place and waiting[0]["depth"] > entry["depth"] else None
+        if inner is None:
+            children.append(leaves[place])
+            place += 1
+        else:
+            children.append(_tree(waiting.pop(0), waiting, leaves))
+            place += int(inner["rows"])
+    shapes = _shapes(entry["input_shape"]), _shapes(entry["output_shape"])
+    return Layer(entry["path"], entry["kind"], entry["arguments"], int(entry["depth"]), *shapes, children=tuple(children))
+
+
+def _shapes(value: Any) -> tuple[Shape, ...]:
+    if not value:
+        return ()
+    if isinstance(value[0], list):
+        return tuple(tuple(int(size) for size in shape) for shape in value)
+    return (tuple(int(size) for size in value),)
