@@ -36,7 +36,7 @@ def bundled() -> list[str]:
     """The names of the networks that come with cnnprof."""
     from cnnprof.spec import library
 
-    return [entry.name for entry in library.entries()]
+    return list(library.entries())
 
 
 def measured(networks: dict[str, str], runs: int) -> dict[str, list[Run]]:

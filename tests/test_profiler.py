@@ -21,7 +21,7 @@ def counted_by_torch(module: nn.Module, shape: tuple[int, ...], batch: int = 1) 
     return counter.get_total_flops() // 2
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in library.entries()])
+@pytest.mark.parametrize("name", [entry.name for entry in library.entries().values()])
 def test_products_and_shapes_are_torchs(name: str) -> None:
     built = network(target.find(name))
     found = cnnprof.profile(built.module, built.input_shape, batch=2)

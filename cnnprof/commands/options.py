@@ -29,9 +29,9 @@ class FileFormat(str, Enum):
 
 def complete_network(incomplete: str) -> Iterator[tuple[str, str]]:
     """The bundled networks whose names begin so, for the shell."""
-    for entry in library.entries():
-        if entry.name.startswith(incomplete):
-            yield entry.name, library.load(entry).about.get("title", "")
+    for name, entry in library.entries().items():
+        if name.startswith(incomplete):
+            yield name, entry.title
 
 
 BundledName = Annotated[

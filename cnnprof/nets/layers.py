@@ -210,7 +210,8 @@ class Join(nn.Module):
 
     def join(self, outputs: Sequence[Tensor]) -> Tensor:
         """What the branches gave, joined. Raises ValueError where the shapes do not fit."""
-        if not self.fits([tuple(output.shape) for output in outputs]):
+        # While torch.jit traces, sizes are tensors, of which no two are equal; what adds or joins the outputs checks them too.
+        if not torch.jit.is_tracing() and not self.fits([tuple(output.shape) for output in outputs]):
             given = zip(self._modules, outputs, strict=True)
             shapes = ", ".join(f"{name} gives {_sizes(output.shape[1:])}" for name, output in given)
             raise ValueError(f"branches do not fit: {shapes}{self.rule}")

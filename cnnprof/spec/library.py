@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,19 @@ class Entry:
     path: Path
     variant: str | None
     """None where the file has no variants: the network is called as the file."""
+    params: int = 0
+    products: int = 0
+    input: str = ""
+    year: str = ""
+    authors: str = ""
+    title: str = ""
+
+    @property
+    def reference(self) -> str:
+        """`He et al. 2016`."""
+        names = self.authors.split(", ")
+        who = names[0] if len(names) == 1 else f"{names[0]} et al." if len(names) > 2 else " & ".join(names)
+        return f"{who} {self.year}".strip()
 
 
 @cache
@@ -34,36 +48,43 @@ def folder() -> Path:
     raise UsageError(f"the bundled specs are missing: neither {_PACKAGE / 'configs'} nor {_PACKAGE.parent / 'configs'} is there")
 
 
-def entries() -> Iterator[Entry]:
-    """Every bundled network, by file and then in the file's order."""
+def index_path() -> Path:
+    """Where the facts of all networks are kept, so that listing them measures nothing: see `cnnprof.nets.index`."""
+    return folder() / "index.json"
+
+
+@cache
+def entries() -> Mapping[str, Entry]:
+    """Every bundled network by name, by file and then in the file's order."""
+    index = json.loads(index_path().read_text(encoding="utf-8"))
+    return {name: Entry(name, folder() / facts.pop("file"), **facts) for name, facts in index.items()}
+
+
+def scan() -> Iterator[Entry]:
+    """The same from the files themselves, without what has to be measured."""
     for path in sorted(folder().glob("*.yaml")):
-        yield from _entries(path)
+        variants = _parsed(path).variants
+        if not variants:
+            yield Entry(path.stem, path, None)
+        for variant in variants:
+            yield Entry(variant, path, variant)
 
 
 def find(name: str) -> Entry:
     """The bundled network of that name; the name of a file stands for its first. Raises UsageError where there is none."""
-    # Most networks stand in a file whose name their own begins with, so that one file is read and not all of them.
-    likely = sorted(folder().glob("*.yaml"), key=lambda path: (not name.startswith(path.stem), -len(path.stem), path))
-    for path in likely:
-        for entry in _entries(path):
-            if name in (entry.name, path.stem):
-                return entry
-    known = [entry.name for entry in entries()]
-    advice = did_you_mean(name, known) or "`cnnprof list` names them, and a file is named with its ending, net.yaml"
+    known = entries()
+    if name in known:
+        return known[name]
+    for entry in known.values():
+        if entry.path.stem == name:
+            return entry
+    advice = did_you_mean(name, list(known)) or "`cnnprof list` names them, and a file is named with its ending, net.yaml"
     raise UsageError(f'there is no bundled network "{name}"; {advice}')
 
 
 def load(entry: Entry) -> Spec:
     """The parsed file of a bundled network."""
     return _parsed(entry.path)
-
-
-def _entries(path: Path) -> Iterator[Entry]:
-    variants = _parsed(path).variants
-    if not variants:
-        yield Entry(path.stem, path, None)
-    for variant in variants:
-        yield Entry(variant, path, variant)
 
 
 @cache
