@@ -22,6 +22,7 @@ VIEWS: dict[tuple[str, str], dict[str, Any]] = {
     ("alexnet", "products"): {},
     ("alexnet", "tree"): {"style": "tree"},
     ("resnet50", "depth1"): {"depth": 1},
+    ("resnet50", "products"): {},
     ("resnet50", "top5"): {"sort": "products", "top": 5},
     ("resnet18", "tree-depth3"): {"style": "tree", "depth": 3},
     ("googlenet_bn", "torchsummary"): {"style": "torchsummary"},

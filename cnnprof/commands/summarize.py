@@ -33,6 +33,9 @@ def summarize(
     depth: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Containers at this depth are one row with their sum.")
     ] = None,
+    expand: Annotated[
+        bool, typer.Option("--expand", help="Show equal blocks in a row one by one, not as one row with x3.")
+    ] = False,
     columns: Annotated[str | None, typer.Option(metavar="NAME,…", help=f"The columns to show, of: {', '.join(COLUMNS)}.")] = None,
     sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Sort by a column, the largest first.")] = None,
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show N rows, the others as one.")] = None,
@@ -50,6 +53,7 @@ def summarize(
     view = View(
         columns=tuple(columns.split(",")) if columns else (),
         depth=depth,
+        expand=expand,
         sort=sort,
         top=top,
         style=style.value,

@@ -22,9 +22,14 @@ def call(layer: Layer) -> str:
     return f"{kind}({arguments})" if arguments else kind
 
 
-def title(layer: Layer) -> str:
-    """The call; for a container the path too, `stage1.0: bottleneck(64)`, since its name says more than its class."""
-    return f"{quantities.plain(layer.path)}: {call(layer)}" if layer.children and layer.path else call(layer)
+def title(layer: Layer, times: int = 1) -> str:
+    """The call; for a container the path too, `stage1.0: bottleneck(64)`, since its name says more than its class.
+
+    Equal ones in a row are `stage1.1 x2: bottleneck(64)`.
+    """
+    if not layer.children or not layer.path:
+        return call(layer)
+    return f"{quantities.plain(layer.path)}{f' x{times}' if times > 1 else ''}: {call(layer)}"
 
 
 def caption(row: Row) -> str:
@@ -101,7 +106,7 @@ def _text(key: str, heading: str, of: Callable[[Layer], str], *, elastic: bool =
 
 def _label() -> Column:
     def value(row: Row) -> Value:
-        return title(row.layer) if row.layer else None
+        return title(row.layer, row.times) if row.layer else None
 
     def text(row: Row, notation: Notation) -> str:
         return notation.label(row, notation.glyphs)

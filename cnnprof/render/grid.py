@@ -72,7 +72,7 @@ def grid(profile: Profile, view: View, style: Style, glyphs: Glyphs) -> Grid:
     """The cells of the view in that style."""
     columns = tuple(find(key) for key in view.columns or style.columns)
     notation = Notation(glyphs, view.formulas, style.label, style.shapes)
-    chosen = tuple(rows(profile, view, style.containers))
+    chosen = tuple(rows(profile, view, style.containers, style.folds))
     captioned = first_of_names(columns)
     cells = []
     for row in chosen:

@@ -20,7 +20,7 @@ _SHORT_HEADING = "share"
 
 
 def _label(row: Row, glyphs: Glyphs) -> str:
-    return columns.title(row.layer) if row.layer else columns.caption(row)
+    return columns.title(row.layer, row.times) if row.layer else columns.caption(row)
 
 
 def _table(profile: Profile, table: Grid, terminal: Terminal) -> Iterator[Line]:
@@ -55,5 +55,6 @@ STYLE = Style(
     label=_label,
     shapes=quantities.shapes,
     containers=False,
+    folds=True,
     table=_table,
 )

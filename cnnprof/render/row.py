@@ -30,6 +30,8 @@ class Row:
     """None in OTHERS and TOTAL."""
     number: int = 0
     """The place of a LAYER among all of its view in the order of calls, from 1; in OTHERS how many there are."""
+    times: int = 1
+    """How many equal containers in a row it stands for; its cost is theirs together."""
     level: int = 0
     """Steps below the network, which is 0."""
     place: int = 0

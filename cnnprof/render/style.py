@@ -36,6 +36,8 @@ class Style:
     shapes: Callable[[tuple[Shape, ...]], str]
     containers: bool
     """Whether containers have rows of their own."""
+    folds: bool
+    """Whether equal containers in a row are one row."""
     table: Callable[[Profile, Grid, Terminal], Iterable[Line]]
     """The lines of the table for a terminal, from the headings to the totals."""
 

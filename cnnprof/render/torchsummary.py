@@ -85,5 +85,6 @@ STYLE = Style(
     label=_label,
     shapes=_shapes,
     containers=False,
+    folds=False,
     table=_table,
 )

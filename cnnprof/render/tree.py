@@ -22,7 +22,7 @@ def _label(row: Row, glyphs: Glyphs) -> str:
     if row.layer is None:
         name = columns.caption(row)
     else:
-        kind = quantities.plain(row.layer.kind)
+        kind = quantities.plain(row.layer.kind) + (f" x{row.times}" if row.times > 1 else "")
         name = f"{kind}: {row.level}-{row.index}" if row.level and row.index else kind
     if not row.guides:
         return name
@@ -55,5 +55,6 @@ STYLE = Style(
     label=_label,
     shapes=quantities.shapes,
     containers=True,
+    folds=True,
     table=_table,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
@@ -28,6 +28,8 @@ class View:
     top: int | None = None
     """Rows to keep; the others become one row."""
     style: str = "products"
+    expand: bool = False
+    """Whether equal containers in a row are shown one by one, and not as one row with `x3`."""
     formulas: bool = False
     """Whether the arithmetic stands before each number. Machine formats have no place for it."""
 
@@ -41,13 +43,14 @@ class View:
             raise UsageError(f"the number of rows to keep is {self.top}, but it has to be 1 or more")
 
 
-def rows(profile: Profile, view: View, containers: bool = False) -> list[Row]:
+def rows(profile: Profile, view: View, containers: bool = False, fold: bool = False) -> list[Row]:
     """The rows of the view, TOTAL last; the LAYER and OTHERS rows add up to it.
 
     With `containers` it is a tree: each container has a row before those of its layers, and sorting keeps layers below
-    their containers. Both ways the same layers are kept by `top`.
+    their containers. Both ways the same layers are kept by `top`. With `fold` equal containers in a row, as a repetition
+    makes them, are one row.
     """
-    every = _in_order_of_calls(profile.root, view.depth)
+    every = _in_order_of_calls(profile.root, view.depth, fold and not view.expand and view.sort is None and view.top is None)
     column = known_columns.find(view.sort) if view.sort is not None else None
     layers = [row for row in every if row.role is Role.LAYER]
     if column is not None:
@@ -58,25 +61,54 @@ def rows(profile: Profile, view: View, containers: bool = False) -> list[Row]:
     return [*shown, Row(Role.TOTAL, profile.cost)]
 
 
-def _in_order_of_calls(root: Layer, depth: int | None) -> list[Row]:
+def _in_order_of_calls(root: Layer, depth: int | None, fold: bool) -> list[Row]:
     """All rows down to that depth, containers before their layers."""
+    kinds: dict[object, int] = {}
     found: list[Row] = []
     seen_of_level: dict[int, int] = {}
     number = place = 0
-    waiting = [(root, 0)]
+    waiting = [(root, 0, 1)]
     while waiting:
-        layer, level = waiting.pop()
+        layer, level, times = waiting.pop()
         counts = not layer.is_view
-        seen_of_level[level] = seen_of_level.get(level, 0) + counts
-        index = seen_of_level[level] if counts else 0
-        if layer.children and (depth is None or level < depth):
+        index = seen_of_level.get(level, 0) + 1 if counts else 0
+        seen_of_level[level] = seen_of_level.get(level, 0) + counts * times
+        if layer.children and times == 1 and (depth is None or level < depth):
             found.append(Row(Role.CONTAINER, layer.cost, layer, level=level, index=index))
-            waiting += [(child, level + 1) for child in reversed(layer.children)]
+            runs = _runs(layer.children, kinds) if fold else ((child, 1) for child in layer.children)
+            waiting += reversed([(child, level + 1, times) for child, times in runs])
         else:
             number += 1
             place += counts
-            found.append(Row(Role.LAYER, layer.cost, layer, number, level, place if counts else 0, index))
+            cost = layer.cost if times == 1 else sum([layer.cost] * times, NOTHING)
+            found.append(Row(Role.LAYER, cost, layer, number, times, level, place if counts else 0, index))
     return found
+
+
+def _runs(children: Sequence[Layer], kinds: dict[object, int]) -> Iterator[tuple[Layer, int]]:
+    """Each layer with how often it stands there in a row; only containers are taken together."""
+    start = 0
+    while start < len(children):
+        stop = start + 1
+        if children[start].children:
+            kind = _kind(children[start], kinds)
+            while stop < len(children) and children[stop].children and _kind(children[stop], kinds) == kind:
+                stop += 1
+        yield children[start], stop - start
+        start = stop
+
+
+def _kind(layer: Layer, kinds: dict[object, int]) -> int:
+    """A number that a container has in common with its equals: those that differ in their place alone.
+
+    `kinds` has the numbers given so far, by identity and by what is equal.
+    """
+    if id(layer) not in kinds:
+        below = tuple(_kind(child, kinds) for child in layer.children)
+        shapes = layer.input_shapes, layer.output_shapes
+        content = (layer.kind, layer.arguments, *shapes, layer.cost, layer.note, below)
+        kinds[id(layer)] = kinds.setdefault(content, len(kinds))
+    return kinds[id(layer)]
 
 
 def _tree(every: Sequence[Row], kept: Set[int], column: Column | None) -> list[Row]:
