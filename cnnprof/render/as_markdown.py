@@ -22,13 +22,13 @@ _SPECIAL = re.compile(r"([\\`*_|<>\[\]~])")
 def write(profile: Profile, view: View, file: TextIO) -> None:
     """Writes a heading, the table of the view and the list of totals."""
     table = grid(profile, view, find(view.style), terminal(file).glyphs)
-    lines = [f"**{_escaped(plain(profile.network))}**: {_escaped(', '.join(subject(profile)))}", "", *_table(table), ""]
-    lines += [f"- {_escaped(sentence)}" for sentence in sentences(profile)]
+    lines = [f"**{escaped(plain(profile.network))}**: {escaped(', '.join(subject(profile)))}", "", *_table(table), ""]
+    lines += [f"- {escaped(sentence)}" for sentence in sentences(profile)]
     file.write(encodable("\n".join(lines) + "\n", file))
 
 
 def _table(table: Grid) -> list[str]:
-    cells = [[_escaped(heading) for heading in table.headings]]
+    cells = [[escaped(heading) for heading in table.headings]]
     for row, texts in zip(table.rows, table.cells, strict=True):
         cells.append([_cell(row, column, cell) for column, cell in zip(table.columns, texts, strict=True)])
     widths = [max(3, *map(text.width, column)) for column in zip(*cells, strict=True)]
@@ -47,8 +47,8 @@ def _cell(row: Row, column: Column, cell: str) -> str:
     if not cell:
         return ""
     if row.role is Role.TOTAL:
-        return f"**{_escaped(cell)}**"
-    return _code(cell) if row.layer and not column.right else _escaped(cell)
+        return f"**{escaped(cell)}**"
+    return _code(cell) if row.layer and not column.right else escaped(cell)
 
 
 def _code(cell: str) -> str:
@@ -58,5 +58,5 @@ def _code(cell: str) -> str:
     return f"{fence}{space}{cell.replace('|', chr(92) + '|').replace('  ', chr(0xA0) * 2)}{space}{fence}"
 
 
-def _escaped(cell: str) -> str:
+def escaped(cell: str) -> str:
     return _SPECIAL.sub(r"\\\1", cell)

@@ -1,0 +1,63 @@
+"""`cnnprof compare`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from cnnprof.commands import options
+from cnnprof.commands.output import Output
+from cnnprof.errors import UsageError
+from cnnprof.render.comparison import write
+from cnnprof.spec import target
+from cnnprof.spec.input import parse_option
+
+
+class By(str, Enum):
+    total = "total"
+    kind = "kind"
+    layer = "layer"
+
+
+def compare(
+    targets: options.Targets,
+    input_shape: options.Input = None,
+    batch: options.Batch = 1,
+    settings: options.Settings = None,
+    dtype: options.Dtype = options.DataType.float32,
+    by: Annotated[By, typer.Option(help="Totals alone, or the kinds of layers, or the layers, side by side.")] = By.total,
+    metric: Annotated[str, typer.Option(metavar="NAME", help="The figure of the rows of --by.")] = "products",
+    every: Annotated[bool, typer.Option("--all", help="Show the rows that are equal, too.")] = False,
+    format: options.Format = None,
+    output: options.OutputFile = None,
+    force: options.Force = False,
+) -> None:
+    """Put networks side by side: what they cost, ratios to the first, and which layers differ.
+
+    name@3x224x224 gives one network an input of its own, --input all of them.
+    """
+    where = Output.of(output, format.value if format else None, force)
+    if len(targets) < 2:
+        raise UsageError("compare takes two targets or more")
+    shared = tuple(parse_option(text) for text in input_shape or ())
+    named = [_with_input(text) for text in targets]
+    values = target.settings(settings or [])
+    found = [target.find(text) for text, _ in named]
+    # Only now, when what can be checked without torch is right.
+    from cnnprof.compare import compare as compared
+    from cnnprof.profiling.resolve import Conditions, profile_of
+
+    profiles = []
+    for one, (_, own) in zip(found, named, strict=True):
+        inputs = (parse_option(own),) if own else shared
+        profiles.append(profile_of(one, Conditions(inputs, batch, values, dtype.value)))
+    made = compared(profiles, by.value)
+    where.send(lambda file: write(made, file, where.format, metric, every))
+
+
+def _with_input(text: str) -> tuple[str, str]:
+    """`alexnet@3x227x227` as the target and its input."""
+    name, at, shape = text.rpartition("@")
+    return (name, shape) if at else (text, "")

@@ -1,0 +1,200 @@
+"""A comparison as text: one column per network."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
+
+from cnnprof.compare import METRICS, Aligned, Change, Comparison, Total
+from cnnprof.errors import UsageError, did_you_mean
+from cnnprof.render import quantities, text
+from cnnprof.render.as_markdown import escaped
+from cnnprof.render.terminal import Line, Terminal, emit, encodable, terminal
+
+_GAP = "  "
+_NARROWEST = 16
+
+
+def write(comparison: Comparison, file: TextIO, format: str = "table", metric: str = "products", every: bool = False) -> None:
+    """Writes the comparison in that format. By kind or layer the cells are of one metric; `every` shows equal layers too.
+
+    Raises UsageError for a format or a metric that there is not.
+    """
+    if format not in _FORMATS:
+        hint = did_you_mean(format, list(_FORMATS)) or f"there are: {', '.join(_FORMATS)}"
+        raise UsageError(f'a comparison has no format "{format}"; {hint}')
+    layered = [key for key, value in METRICS.items() if value.of_cost]
+    if metric not in layered:
+        hint = did_you_mean(metric, layered) or f"there are: {', '.join(layered)}"
+        raise UsageError(f'layers have no metric "{metric}"; {hint}')
+    _FORMATS[format](comparison, file, metric, every)
+
+
+def ratio(value: int, first: int) -> str:
+    """`2.03 x`, `1,074 x less`: how often the smaller goes into the larger, to three digits or more."""
+    if value == first:
+        return "1 x"
+    if not value or not first:
+        return "-"
+    quotient = max(value, first) / min(value, first)
+    digits = max(0, 2 - len(str(int(quotient))) + 1)
+    return f"{quotient:,.{digits}f} x{' less' if value < first else ''}"
+
+
+def change(value: int, first: int) -> str:
+    """`+12.5 %`; `=` where nothing changed."""
+    if value == first:
+        return "="
+    return f"{100 * (value - first) / first:+,.1f} %" if first else "new"
+
+
+def _amount(value: int, in_bytes: bool) -> str:
+    return quantities.size(value) if in_bytes else f"{value:,}"
+
+
+def _totals(comparison: Comparison) -> list[list[str]]:
+    """A row per metric: its name, the value of each network with its ratio to the first, the winner marked."""
+    return [[total.metric.label, *_cells(total)] for total in comparison.totals]
+
+
+def _cells(total: Total) -> list[str]:
+    cells = []
+    for place, value in enumerate(total.values):
+        cell = _amount(value, total.metric.in_bytes) + (f"  {ratio(value, total.values[0])}" if place else "")
+        cells.append(f"* {cell}" if total.winner == place else cell)
+    return cells
+
+
+def _layers(comparison: Comparison, metric: str, every: bool) -> list[list[str]]:
+    of = METRICS[metric].of_cost
+    assert of is not None  # `write` refuses the others
+    rows = []
+    for row in comparison.rows:
+        if every or row.change is not Change.SAME:
+            values = [of(cost) if name is not None else None for name, cost in zip(row.names, row.costs, strict=True)]
+            cells = ["" if value is None else f"{value:,}" for value in values]
+            rows.append([_label(row, comparison.by), *cells, _verdict(row, values)])
+    return rows
+
+
+def _label(row: Aligned, by: str) -> str:
+    return quantities.plain(row.path if by == "kind" else f"{row.path}: {row.name}")
+
+
+def _verdict(row: Aligned, values: Sequence[int | None]) -> str:
+    if row.change is Change.SAME:
+        return "[ = ]"
+    if row.change in (Change.NEW, Change.GONE):
+        return f"[{row.change.value}]"
+    first, last = values[0], values[-1]
+    assert first is not None  # it is neither new nor gone
+    assert last is not None
+    return change(last, first) if last != first else "[~]"
+
+
+def _headings(comparison: Comparison) -> list[str]:
+    return [quantities.plain(profile.network) for profile in comparison.profiles]
+
+
+def _equal(comparison: Comparison) -> int:
+    return sum(row.change is Change.SAME for row in comparison.rows)
+
+
+def _write_table(comparison: Comparison, file: TextIO, metric: str, every: bool) -> None:
+    surface = terminal(file)
+    inputs = [f"{quantities.shapes(p.input_shapes)}, batch {p.batch:,}, {p.dtype}" for p in comparison.profiles]
+    grid = [["input", *inputs], *_totals(comparison)] if len(set(inputs)) > 1 else _totals(comparison)
+    lines: list[Line] = _grid(["", *_headings(comparison)], grid, surface)
+    if len(set(inputs)) == 1:
+        lines = [[("input ", ""), (inputs[0], "")], [], *lines]
+    if comparison.remark:
+        lines += [[], [(comparison.remark, "yellow")]]
+    if comparison.rows:
+        rows = _layers(comparison, metric, every)
+        lines += [[], *_grid([f"{METRICS[metric].label} by {comparison.by}", *_headings(comparison), "change"], rows, surface)]
+        if not every:
+            lines.append([(f"{_equal(comparison):,} of {len(comparison.rows):,} rows are equal: --all shows them", "dim")])
+        if any(row[-1] == "[~]" for row in rows):
+            lines.append([("[~]: the layer differs, this figure does not", "dim")])
+    lines += [[], [("* the smallest; ratios are to the first", "dim")]]
+    emit(lines, file, surface.styled)
+
+
+def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]], surface: Terminal) -> list[Line]:
+    widths = [max(map(text.width, column)) for column in zip(headings, *rows, strict=True)]
+    if surface.width and (over := sum(widths) + len(_GAP) * (len(widths) - 1) - surface.width) > 0:
+        widths[0] = max(min(_NARROWEST, widths[0]), widths[0] - over)
+    across = sum(widths) + len(_GAP) * (len(widths) - 1)
+    lines: list[Line] = [[(_joined(headings, widths, surface), "bold")], [(surface.glyphs.rule * across, "dim")]]
+    return lines + [[(_joined(row, widths, surface), "")] for row in rows]
+
+
+def _joined(cells: Sequence[str], widths: Sequence[int], surface: Terminal) -> str:
+    first = text.padded(text.shortened(cells[0], widths[0], surface.glyphs.ellipsis), widths[0], False)
+    rest = [text.padded(cell, width, True) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+    return _GAP.join([first, *rest])
+
+
+def _write_markdown(comparison: Comparison, file: TextIO, metric: str, every: bool) -> None:
+    headings = [f"**{escaped(name)}**" for name in _headings(comparison)]
+    parts = [_markdown(["", *headings], _totals(comparison))]
+    if comparison.remark:
+        parts.append(comparison.remark + "\n")
+    if comparison.rows:
+        rows = _layers(comparison, metric, every)
+        parts.append(_markdown([f"{METRICS[metric].label} by {comparison.by}", *headings, "change"], rows))
+    file.write(encodable("\n".join(parts), file))
+
+
+def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(headings)} |", f"|---|{'---:|' * (len(headings) - 1)}"]
+    lines += [f"| {' | '.join([escaped(row[0]), *(escaped(cell) for cell in row[1:])])} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def to_dict(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as what `json.dumps` takes: raw integers, every row."""
+    return {
+        "schema_version": 1,
+        "by": comparison.by,
+        "remark": comparison.remark,
+        "networks": [
+            {"network": p.network, "input": [list(s) for s in p.input_shapes], "batch": p.batch, "dtype": p.dtype}
+            for p in comparison.profiles
+        ],
+        "totals": {total.key: list(total.values) for total in comparison.totals},
+        "rows": [
+            {
+                "path": row.path,
+                "names": list(row.names),
+                "change": row.change.value,
+                **{key: [m.of_cost(cost) for cost in row.costs] for key, m in METRICS.items() if m.of_cost},
+            }
+            for row in comparison.rows
+        ],
+    }
+
+
+def _write_json(comparison: Comparison, file: TextIO, metric: str, every: bool) -> None:
+    file.write(json.dumps(to_dict(comparison), indent=2) + "\n")
+
+
+def _write_csv(comparison: Comparison, file: TextIO, metric: str, every: bool) -> None:
+    lines = csv.writer(file, lineterminator="\n")
+    lines.writerow(["metric", *_headings(comparison)])
+    for total in comparison.totals:
+        lines.writerow([total.key, *total.values])
+    of = METRICS[metric].of_cost
+    assert of is not None
+    for row in comparison.rows:
+        lines.writerow([f"{metric} of {_label(row, comparison.by)}", *(of(cost) for cost in row.costs)])
+
+
+_FORMATS: Mapping[str, Callable[[Comparison, TextIO, str, bool], None]] = {
+    "table": _write_table,
+    "markdown": _write_markdown,
+    "json": _write_json,
+    "csv": _write_csv,
+}
