@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# The same examples in every run: a failure is reproducible, and CI is not a lottery. `--hypothesis-profile=search` looks for others.
+# The same examples in every run, so that a failure is there again tomorrow. `--hypothesis-profile=search` looks for other ones.
 settings.register_profile("fixed", max_examples=2000, deadline=None, derandomize=True, database=None)
 settings.register_profile("search", max_examples=20_000, deadline=None)
 settings.load_profile("fixed")

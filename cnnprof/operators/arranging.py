@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnprof.operators.shapes import META, Made, ShapeError, Size, by, empty, floating, ordered, pair
+from cnnprof.operators.shapes import META, Made, ShapeError, Size, by, copied, empty, floating, ordered, pair
 
 
 def created(size: Size, *, device: torch.device | None = None, dtype: torch.dtype | None = None, **options: Any) -> Made:
@@ -19,11 +19,10 @@ def created(size: Size, *, device: torch.device | None = None, dtype: torch.dtyp
 
 
 def created_like(x: Tensor, *, memory_format: torch.memory_format | None = None, **options: Any) -> Made:
-    """A tensor of the size and dtype of `x`."""
-    usual = memory_format in (None, torch.preserve_format, torch.contiguous_format)
-    if not x.is_meta or not x.is_contiguous() or not usual or any(options.values()):
+    """A tensor of the size and dtype of `x`, in its layout unless told otherwise."""
+    if not x.is_meta or any(options.values()) or memory_format not in (None, torch.preserve_format, torch.contiguous_format):
         return None
-    return empty(x.shape, x)
+    return empty(x.shape, x) if memory_format is torch.contiguous_format else copied(x)
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Made:

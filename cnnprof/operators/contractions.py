@@ -44,9 +44,9 @@ def baddbmm(added: Tensor, x: Tensor, y: Tensor, *, beta: float = 1, alpha: floa
 
 
 def reduced(x: Tensor, dim: Size | None = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Made:
-    """The shape of `x` without the dimensions `dim`, or with 1 in their place; no dimensions are all of them."""
+    """The shape of `x` without the dimensions `dim`, or with 1 in their place, contiguous; no dimensions are all of them."""
     rank = x.dim()
-    if not floating(x) or not ordered(x) or dtype is not None or not all(-rank <= d < rank for d in dim or ()):
+    if not floating(x) or dtype is not None or not all(-rank <= d < rank for d in dim or ()):
         return None
     gone = {d % rank for d in dim} if dim else set(range(rank))
     if dim and len(gone) != len(dim):
@@ -57,9 +57,9 @@ def reduced(x: Tensor, dim: Size | None = None, keepdim: bool = False, *, dtype:
 
 
 def softmax(x: Tensor, dim: int, half_to_float: bool = False) -> Made:
-    """The shape of `x`."""
+    """The shape of `x`, contiguous for any input."""
     rank = max(1, x.dim())
-    if not floating(x) or not ordered(x) or half_to_float or not -rank <= dim < rank:
+    if not floating(x) or half_to_float or not -rank <= dim < rank:
         return None
     return empty(x.shape, x)
 
@@ -81,9 +81,11 @@ def batch_norm(
 ) -> Several:
     """The output, and the mean and the inverse deviation of each channel."""
     dtype = x.dtype
-    if not floating(x) or not ordered(x) or x.dim() < 2 or 0 in x.shape or (mean is None and not training):
+    if not floating(x) or not ordered(x) or x.dim() < 2 or 0 in x.shape:
         return None
     channels = x.shape[1:2]
+    if not training if mean is None else training and x.numel() == channels[0]:
+        return None  # without statistics, or with those of one value: torch refuses
     for tensor in (weight, bias, mean, variance):
         if tensor is not None and (tensor.shape != channels or tensor.dtype is not dtype):
             return None
@@ -94,8 +96,8 @@ def batch_norm(
 
 
 def layer_norm(x: Tensor, normalized: Size, weight: Tensor | None, bias: Tensor | None, eps: float) -> Several:
-    """The output, and the mean and the inverse deviation of each normalised piece."""
-    if not floating(x) or not ordered(x) or not normalized or 0 in x.shape:
+    """The output, contiguous for any input, and the mean and the inverse deviation of each normalised piece."""
+    if not floating(x) or not normalized or 0 in x.shape:
         return None
     outer = x.dim() - len(normalized)
     if outer < 0 or list(x.shape[outer:]) != list(normalized):

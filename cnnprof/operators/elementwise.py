@@ -10,12 +10,13 @@ from torch import Tensor
 
 from cnnprof.operators.shapes import (
     FLOATS,
-    META,
     Made,
     Number,
     Several,
     ShapeError,
     broadcast,
+    copied,
+    distinct,
     empty,
     floating,
     ordered,
@@ -25,13 +26,13 @@ from cnnprof.operators.shapes import (
 
 
 def same(x: Tensor, *_: object, **__: object) -> Made:
-    """A new tensor like `x`, laid out as `x` where that has no gaps: unary operators do the same as `clone`."""
-    return x.clone() if floating(x) else None
+    """A new tensor like `x`, its dimensions in memory in the order of those of `x`."""
+    return copied(x) if floating(x) else None
 
 
 def itself(x: Tensor, *_: object, **__: object) -> Made:
     """`x`, for the operators that change floating point numbers in place."""
-    return x if floating(x) and ordered(x) else None
+    return x if floating(x) and distinct(x) else None
 
 
 def where(allowed: Callable[..., bool], rule: Callable[..., Made]) -> Callable[..., Made]:
@@ -50,7 +51,7 @@ def binary(verb: str) -> Callable[..., Made]:
         if not floating(x):
             return None
         if isinstance(y, (int, float)):
-            return x.clone()
+            return copied(x)
         if not isinstance(y, Tensor) or y.dtype is not x.dtype or not y.is_meta:
             return None
         if x.shape != y.shape:
@@ -64,7 +65,7 @@ def binary_(verb: str, integers: bool = True) -> Callable[..., Made]:
     """The rule of such an operator in place, where both are floating point numbers or, unless forbidden, both integers."""
 
     def output(x: Tensor, y: Tensor | Number, *, alpha: Number = 1) -> Made:
-        if not x.is_meta or not ordered(x):
+        if not x.is_meta or not distinct(x):
             return None
         if x.dtype not in FLOATS:
             whole = x.dtype is torch.int64 and type(y) is type(alpha) is int
@@ -93,11 +94,11 @@ def glu(x: Tensor, dim: int = -1) -> Made:
 
 def twice(x: Tensor, *_: object) -> Several:
     """Two tensors like `x`."""
-    return (x.clone(), x.clone()) if floating(x) else None
+    return (copied(x), copied(x)) if floating(x) else None
 
 
-def native_dropout(x: Tensor, p: float, train: bool | None) -> Several:
-    """The output and its boolean mask."""
-    if not floating(x) or not ordered(x) or not 0 <= p <= 1:
+def prelu(x: Tensor, slope: Tensor) -> Made:
+    """A new tensor like `x`."""
+    if not floating(x) or slope.dtype is not x.dtype or not x.is_contiguous() or not slope.is_contiguous():
         return None
-    return empty(x.shape, x), torch.empty(x.shape, dtype=torch.bool, device=META)
+    return x.clone() if tuple(broadcast(x.shape, slope.shape, "multiply")) == x.shape else None

@@ -10,8 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cnnprof.operators.table import RULES
 
 
-class MetaMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch left its __init_subclass__ untyped
+class MetaMode(TorchDispatchMode):
     """Answers each operator by its rule. A mode that looks on overrides `__torch_dispatch__` and calls `answer`."""
+
+    def __init__(self) -> None:
+        TorchDispatchMode.__init__(self)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:

@@ -47,7 +47,7 @@ def pair(one: Size, other: Size) -> tuple[str, str]:
 
 def unlike(x: Tensor, other: Tensor, name: str) -> str:
     """Says that the input and another tensor are not of one dtype: "input is float32, the weight is float16"."""
-    return "input is {}, the {} is {}".format(str(x.dtype)[6:], name, str(other.dtype)[6:])
+    return f"input is {str(x.dtype)[6:]}, the {name} is {str(other.dtype)[6:]}"
 
 
 def floating(x: Tensor) -> bool:
@@ -57,14 +57,22 @@ def floating(x: Tensor) -> bool:
 
 def ordered(x: Tensor) -> bool:
     """Whether its dimensions lie in memory in their own order, gaps allowed: torch then makes a contiguous output."""
-    if x.is_contiguous():
-        return True
-    inner = 1
-    for size, stride in zip(reversed(x.shape), reversed(x.stride()), strict=True):
+    return x.is_contiguous() or _nested(zip(reversed(x.stride()), reversed(x.shape), strict=True))
+
+
+def distinct(x: Tensor) -> bool:
+    """Whether each element has a place of its own in memory: torch refuses to write where that is not so."""
+    return x.is_contiguous() or _nested(sorted(zip(x.stride(), x.shape, strict=True)))
+
+
+def _nested(dimensions: Iterable[tuple[int, int]]) -> bool:
+    """Whether each dimension, of a stride and a size, steps over all that the ones before it reach."""
+    reach = 1
+    for stride, size in dimensions:
         if size != 1:
-            if stride < inner:
+            if stride < reach:
                 return False
-            inner = stride * size
+            reach = stride * size
     return True
 
 
@@ -93,6 +101,11 @@ def refuse_window(sizes: Size, kernel: Size, stride: Size, padding: Size, dilati
         raise ShapeError(f"kernel {by(kernel)}{dilated} is larger than the {of} {by(padded)}")
 
 
+def copied(x: Tensor) -> Tensor:
+    """A new tensor of the shape and dtype of `x`, without gaps, in the order of its dimensions in memory."""
+    return x.clone() if x.is_contiguous() else strided(x.shape, x)  # the clone of a slice imports sympy
+
+
 def broadcast(one: Size, other: Size, verb: str) -> Size:
     """The common shape of two tensors. Raises ShapeError, "cannot add 64x56x56 and 128x28x28", where there is none."""
     short, long = sorted((one, other), key=len)
@@ -107,13 +120,13 @@ def broadcast(one: Size, other: Size, verb: str) -> Size:
     return shape
 
 
-def strided(shape: Size, *operands: Tensor) -> Made:
+def strided(shape: Size, *operands: Tensor) -> Tensor:
     """A new tensor whose dimensions lie in memory as those of the operands do, the first one that has an order decides.
 
     This is the permutation of TensorIterator (`reorder_dimensions`) and of torch's Python references.
     """
     if 0 in shape:
-        return None
+        return empty(shape, operands[0])
     strides = [expanded(operand, shape) for operand in operands]
     inner_first = list(range(len(shape)))[::-1]
     for i in range(1, len(shape)):

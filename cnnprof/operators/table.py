@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from cnnprof.operators import arranging, contractions, convolutions, products, windows
-from cnnprof.operators.elementwise import binary, binary_, glu, itself, native_dropout, same, twice, where
+from cnnprof.operators import arranging, backward, contractions, convolutions, products, windows
+from cnnprof.operators.elementwise import binary, binary_, glu, itself, prelu, same, twice, where
 from cnnprof.operators.free import FREE
 from cnnprof.profiling.profile import Term
 
@@ -55,14 +55,13 @@ OUTPUTS: dict[str, Callable[..., Any]] = {
     "div.Tensor": binary("divide"),
     "maximum": binary("compare"),
     "minimum": binary("compare"),
-    "_prelu_kernel": binary("multiply"),
+    "_prelu_kernel": prelu,
     "add_.Tensor": binary_("add"),
     "sub_.Tensor": binary_("subtract"),
     "mul_.Tensor": binary_("multiply"),
     "div_.Tensor": binary_("divide", integers=False),
     "glu": glu,
     "log_sigmoid_forward": twice,
-    "native_dropout": native_dropout,
     **_all("empty.memory_format zeros ones rand randn", arranging.created),
     **_all("empty_like zeros_like ones_like rand_like randn_like", arranging.created_like),
     "cat": arranging.cat,
@@ -104,6 +103,40 @@ OUTPUTS: dict[str, Callable[..., Any]] = {
         windows.resized(2),
     ),
     **_all("upsample_nearest3d upsample_trilinear3d _upsample_nearest_exact3d", windows.resized(3)),
+    "convolution_backward": backward.convolution,
+    "native_batch_norm_backward": backward.batch_norm,
+    "native_layer_norm_backward": backward.layer_norm,
+    "native_group_norm_backward": backward.group_norm,
+    "_prelu_kernel_backward": backward.prelu,
+    **_all(
+        """gelu_backward hardshrink_backward hardsigmoid_backward hardswish_backward hardtanh_backward leaky_relu_backward
+        sigmoid_backward silu_backward softplus_backward softshrink_backward tanh_backward threshold_backward""",
+        backward.gradient(0, 1),
+    ),
+    "elu_backward": backward.gradient(0, 5),
+    "rrelu_with_noise_backward": backward.gradient(0, 1, 2),
+    **_all(
+        """_adaptive_avg_pool2d_backward _adaptive_avg_pool3d_backward _log_softmax_backward_data _softmax_backward_data
+        adaptive_max_pool2d_backward adaptive_max_pool3d_backward avg_pool2d_backward avg_pool3d_backward
+        fractional_max_pool2d_backward fractional_max_pool3d_backward glu_backward log_sigmoid_backward
+        max_pool2d_with_indices_backward max_pool3d_with_indices_backward
+        reflection_pad1d_backward reflection_pad2d_backward reflection_pad3d_backward
+        replication_pad1d_backward replication_pad2d_backward replication_pad3d_backward""",
+        backward.of_input,
+    ),
+    **_all(
+        """upsample_nearest1d_backward upsample_nearest2d_backward upsample_nearest3d_backward upsample_linear1d_backward
+        upsample_bilinear2d_backward upsample_bicubic2d_backward upsample_trilinear3d_backward""",
+        backward.resized,
+    ),
+    **_all("select_backward slice_backward", backward.of_part),
+    "constant_pad_nd": backward.constant_pad,
+    "mse_loss": backward.mse_loss,
+    "mse_loss_backward": backward.gradient(1, 2),
+    "nll_loss_forward": backward.nll_loss,
+    "nll_loss_backward": backward.nll_loss_backward,
+    **_all("addcmul_ addcdiv_", backward.with_two),
+    "lerp_.Scalar": backward.towards,
 }
 """How the output is made, for the operators whose kernel in torch is slow on meta."""
 
