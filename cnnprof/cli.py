@@ -11,7 +11,7 @@ import typer
 
 from cnnprof import __version__
 from cnnprof.commands import list as list_networks
-from cnnprof.commands import compare, schema, show, summarize
+from cnnprof.commands import check, compare, schema, show, summarize
 from cnnprof.errors import CnnprofError, full
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ def _options(
 
 app.command("summarize")(summarize.summarize)
 app.command("compare")(compare.compare)
+app.command("check")(check.check)
 app.command("list")(list_networks.list_networks)
 app.command("show")(show.show)
 app.command("schema")(schema.schema)

@@ -1,0 +1,89 @@
+"""Networks against what was accepted of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cnnprof import lock
+from cnnprof.errors import CnnprofError, Span, UsageError, full
+from cnnprof.lock import Locked
+from cnnprof.profiling.profile import Profile
+from cnnprof.profiling.resolve import Conditions, profile_of, subject_of
+from cnnprof.render.checked import Checked, LayerChange
+from cnnprof.spec import target
+from cnnprof.spec.input import parse_option
+from cnnprof.spec.target import SpecTarget
+
+Measured = tuple[Profile, Mapping[str, Span]]
+
+
+def measure(name: str, under: Locked) -> Measured:
+    """The profile of a target under the conditions of its entry, and the lines of its spec by path."""
+    found = target.find(name)
+    inputs = tuple(parse_option(text) for text in under.input)
+    conditions = Conditions(inputs, under.batch, target.settings(under.settings), under.dtype)
+    if isinstance(found, SpecTarget):
+        subject = subject_of(found, conditions)
+        return subject.profile(), subject.lines
+    return profile_of(found, conditions), {}
+
+
+def check(
+    names: Sequence[str],
+    accepted: Mapping[str, Locked],
+    tolerances: Mapping[str, float],
+    advance: Callable[[str], None] = lambda name: None,
+) -> list[Checked]:
+    """Each network against the lock. Raises UsageError for one that the lock does not name.
+
+    One that cannot be measured is a result with an error, so that the others are checked all the same.
+    """
+    for name in names:
+        if name not in accepted:
+            raise UsageError(f'the lock does not name "{name}": cnnprof check {shlex.quote(name)} --update adds it')
+    results = []
+    for name in names:
+        was = accepted[name]
+        try:
+            profile, lines = measure(name, was)
+        except CnnprofError as error:
+            results.append(Checked(name, error=full(error)))
+            advance(name)
+            continue
+        now = lock.locked(profile, was)
+        failed = lock.failures(name, was, now, tolerances)
+        changes = [LayerChange(*change, _line(change[0], lines)) for change in lock.changed_layers(was, now)] if failed else []
+        accept = f"cnnprof check {shlex.quote(name)} --update" if any(not failure.budget for failure in failed) else ""
+        results.append(Checked(name, tuple(failed), tuple(changes), accept))
+        advance(name)
+    return results
+
+
+def _line(path: str, lines: Mapping[str, Span]) -> Span | None:
+    return lines.get(path)
+
+
+def update(
+    path: Path, names: Sequence[str], conditions: Locked | None, advance: Callable[[str], None] = lambda name: None
+) -> list[tuple[str, Locked | None, Locked]]:
+    """Measures the networks and writes the lock anew: name, old entry and new one of each.
+
+    `conditions` are those of new entries, and replace those of old ones where they are given. Nothing is written unless every network
+    could be measured.
+    """
+    with lock.updating(path):
+        accepted = lock.read(path) if path.exists() else {}
+        changes = []
+        for name in names or list(accepted):
+            before = accepted.get(name)
+            under = before or Locked()
+            if conditions is not None:
+                under = replace(conditions, budgets=under.budgets)
+            profile, _ = measure(name, under)
+            changes.append((name, before, lock.locked(profile, under)))
+            advance(name)
+        lock.write(path, {**accepted, **{name: now for name, _, now in changes}})
+    return changes

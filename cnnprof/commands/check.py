@@ -1,0 +1,136 @@
+"""`cnnprof check`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnprof import lock
+from cnnprof.commands import options
+from cnnprof.errors import EXIT_CANNOT_RUN, EXIT_FAILED, UsageError
+from cnnprof.render import checked
+from cnnprof.spec.input import parse_option
+
+
+class OutputFormat(str, Enum):
+    full = "full"
+    concise = "concise"
+    github = "github"
+    json = "json"
+    junit = "junit"
+
+
+def check(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGET]", help="Networks to check; all that the lock names by default.", autocompletion=options.complete_network
+        ),
+    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="Accept what the networks cost now.")] = False,
+    lock_file: Annotated[Path, typer.Option("--lock", metavar="FILE", help="The lock.")] = Path(lock.NAME),
+    tolerance: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC=N%", help="How far a figure may be off: products=1%. Repeatable.")
+    ] = None,
+    output_format: Annotated[OutputFormat, typer.Option("--output-format", help="How failures are told.")] = OutputFormat.full,
+    input_shape: options.Input = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, metavar="N", help="With --update: the batch to hold for.")] = None,
+    settings: options.Settings = None,
+    dtype: Annotated[options.DataType | None, typer.Option("--dtype", help="With --update: the type to hold for.")] = None,
+) -> None:
+    """Fail if a network does not cost what was accepted: figures are compared exactly with those in cnnprof.lock.
+
+    Exit codes: 0 if all is as it was, 1 if a figure changed or is over its budget ("max" in the lock), 2 if there is no answer.
+    """
+    names = list(dict.fromkeys(targets or []))
+    tolerances = lock.tolerances_of(tolerance or [])
+    for text in input_shape or []:
+        parse_option(text)
+    asked = any(option is not None for option in (input_shape, batch, settings, dtype))
+    if update:
+        if not names and not lock_file.exists():
+            raise UsageError(f"there is no {lock_file} yet: name the networks that it shall hold, cnnprof check alexnet --update")
+        under = (
+            lock.Locked(tuple(input_shape or ()), batch or 1, (dtype or options.DataType.float32).value, tuple(settings or ()))
+            if asked
+            else None
+        )
+        _update(lock_file, names, under)
+        return
+    if asked:
+        raise UsageError("the lock says which input, batch, type and settings hold: change them with --update")
+    if not lock_file.exists():
+        raise UsageError(f"there is no {lock_file}: cnnprof check NETWORK… --update writes it")
+    accepted = lock.read(lock_file)
+    from cnnprof.check import check as checking
+
+    with _progress(len(names or accepted)) as advance:
+        results = checking(names or list(accepted), accepted, tolerances, advance)
+    checked.write(results, sys.stdout, output_format.value)
+    _summarize_job(results)
+    if any(result.error for result in results):
+        raise typer.Exit(EXIT_CANNOT_RUN)
+    if not all(result.passed for result in results):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _update(path: Path, names: Sequence[str], under: lock.Locked | None) -> None:
+    from cnnprof.check import update
+
+    with _progress(len(names)) as advance:
+        changes = update(path, names, under, advance)
+    for name, before, now in changes:
+        if before is None:
+            print(f"{name}: added, {', '.join(f'{metric} {value:,}' for metric, value in now.totals.items())}")
+            continue
+        differing = [
+            f"  {metric} {before.totals.get(metric, 0):,} -> {value:,} ({value - before.totals.get(metric, 0):+,})"
+            for metric, value in now.totals.items()
+            if before.totals.get(metric) != value
+        ]
+        print(f"{name}: {'accepted' if differing else 'unchanged'}", *differing, sep="\n")
+
+
+def _summarize_job(results: Sequence[checked.Checked]) -> None:
+    """Appends a table to the summary of the GitHub job, where there is one."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if path:
+        try:
+            with Path(path).open("a", encoding="utf-8") as file:
+                file.write(checked.markdown(results))
+        except OSError as error:
+            print(f"warning: cannot append to GITHUB_STEP_SUMMARY: {error.strerror}", file=sys.stderr)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
+    """Shows a bar on a terminal, once it has taken more than a second; in a pipe nothing."""
+    if not sys.stderr.isatty() or total < 2:
+        yield lambda name: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True), transient=True
+    )
+    task = bar.add_task("checking", total=total)
+    started = time.monotonic()
+
+    def advance(name: str) -> None:
+        bar.advance(task)
+        if not bar.live.is_started and time.monotonic() - started > 1:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        bar.stop()

@@ -1,0 +1,257 @@
+"""`cnnprof.lock`: what networks cost when it was last accepted, one figure a line, so that a change of it can be read in a diff."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cnnprof.errors import CnnprofError, Source, Span, SpecError, UsageError, did_you_mean
+from cnnprof.profiling.profile import Cost, Profile
+from cnnprof.spec.reader import read_file
+
+NAME = "cnnprof.lock"
+VERSION = 1
+MAX_BYTES = 16 * 1024 * 1024
+
+LAYER_METRICS = ("params", "products", "output_bytes", "model_bytes")
+METRICS = LAYER_METRICS
+"""What is locked, of networks and of their first-level layers."""
+
+
+class LockError(CnnprofError):
+    """A lock that cannot be written. The message says which one stands now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """One network of a lock: the conditions and the figures that hold under them."""
+
+    input: tuple[str, ...] = ()
+    """As `--input` takes it; none is the spec's own."""
+    batch: int = 1
+    dtype: str = "float32"
+    settings: tuple[str, ...] = ()
+    """As `--set` takes them."""
+    totals: Mapping[str, int] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """The figures of the layers and blocks of the first level, by path: see `first_level`."""
+    budgets: Mapping[str, int] = field(default_factory=dict)
+    """`max`: what a total may not exceed, whatever it was before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One figure that is not what was accepted."""
+
+    network: str
+    metric: str
+    was: int | None
+    """None where there was none."""
+    now: int | None
+    budget: bool = False
+    """Whether `was` is a limit."""
+
+    @property
+    def difference(self) -> int:
+        return (self.now or 0) - (self.was or 0)
+
+
+def locked(profile: Profile, before: Locked) -> Locked:
+    """The network with the figures of a profile, under the same conditions and budgets as before."""
+    figures = {path: _figures(cost) for path, cost in first_level(profile).items()}
+    return Locked(
+        before.input, before.batch, before.dtype, before.settings, _figures(profile.cost), figures, before.budgets
+    )
+
+
+def first_level(profile: Profile) -> dict[str, Cost]:
+    """The costs of the layers and blocks below the network, by path; equal paths, as repeated calls have, together.
+
+    What a plain Sequential groups counts as standing right below the network, so that a failure can name it.
+    """
+    costs: dict[str, Cost] = {}
+    waiting = [*reversed(profile.root.children or (profile.root,))]
+    while waiting:
+        layer = waiting.pop()
+        if layer.kind == "Sequential" and layer.children:
+            waiting += reversed(layer.children)
+            continue
+        name = layer.path or layer.kind
+        costs[name] = costs[name] + layer.cost if name in costs else layer.cost
+    return costs
+
+
+def _figures(cost: Cost) -> dict[str, int]:
+    return {key: getattr(cost, key) for key in LAYER_METRICS}
+
+
+def failures(name: str, was: Locked, now: Locked, tolerances: Mapping[str, float]) -> list[Failure]:
+    """The totals that differ by more than is tolerated, and those over their budget."""
+    found = []
+    for metric, old in was.totals.items():
+        new = now.totals.get(metric)
+        if new is None or abs(new - old) > tolerances.get(metric, 0.0) * abs(old):
+            found.append(Failure(name, metric, old, new))
+    for metric, limit in was.budgets.items():
+        if now.totals[metric] > limit:
+            found.append(Failure(name, metric, limit, now.totals[metric], budget=True))
+    return found
+
+
+def changed_layers(was: Locked, now: Locked) -> list[tuple[str, str, int | None, int | None]]:
+    """Path, metric, old and new figure of each first-level layer that changed; None where there was, or is, none."""
+    changes = []
+    for path in dict.fromkeys([*was.layers, *now.layers]):
+        old, new = was.layers.get(path), now.layers.get(path)
+        for metric in METRICS:
+            before, after = old.get(metric) if old else None, new.get(metric) if new else None
+            if before != after:
+                changes.append((path, metric, before, after))
+    return changes
+
+
+def read(path: Path) -> dict[str, Locked]:
+    """The networks of a lock. Raises SpecError, with file and line, where it cannot be trusted."""
+    source = read_file(path, MAX_BYTES)
+    for number, line in enumerate(source.lines, 1):
+        if re.match(r"(<{7}|={7}|>{7}|\|{7})( |$)", line):
+            advice = "settle the merge, or: git checkout --theirs cnnprof.lock && cnnprof check --update"
+            raise SpecError("lock", "the lock has conflict markers of a merge", Span(source, number, 1, 7), advice)
+    try:
+        data = json.loads(source.text, object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        raise SpecError("lock", f"the lock is damaged: {error.msg}", Span(source, error.lineno, error.colno)) from None
+    except (ValueError, RecursionError) as error:
+        raise SpecError("lock", f"the lock is damaged: {error}", Span(source, 1, 1)) from None
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if not isinstance(version, int) or version < 1:
+        raise SpecError("lock", "the lock is damaged: it has no schema_version", Span(source, 1, 1))
+    if version > VERSION:
+        line = _line_of(source, '"schema_version"')
+        advice = f"this cnnprof reads version {VERSION}: upgrade it"
+        raise SpecError("lock", f"the lock is of version {version}, written by a newer cnnprof", Span(source, line, 1), advice)
+    networks = data.get("networks")
+    if not isinstance(networks, dict):
+        raise SpecError("lock", 'the lock is damaged: it has no "networks"', Span(source, 1, 1))
+    return {name: _locked(name, entry, source) for name, entry in networks.items()}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise ValueError(f'"{twice}" stands twice')
+    return dict(pairs)
+
+
+def _line_of(source: Source, text: str) -> int:
+    return next((number for number, line in enumerate(source.lines, 1) if text in line), 1)
+
+
+def _locked(name: str, entry: Any, source: Source) -> Locked:
+    span = Span(source, _line_of(source, json.dumps(name)), 1)
+    try:
+        made = Locked(
+            tuple(str(text) for text in entry["input"]),
+            _whole(entry["batch"]),
+            str(entry["dtype"]),
+            tuple(str(text) for text in entry.get("set", [])),
+            {key: _whole(value) for key, value in entry["totals"].items()},
+            {path: {key: _whole(value) for key, value in figures.items()} for path, figures in entry["layers"].items()},
+            {key: _whole(value) for key, value in entry.get("max", {}).items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SpecError("lock", f'the lock is damaged: "{name}" has no usable {error}', span) from None
+    for key in (*made.totals, *made.budgets):
+        if key not in METRICS:
+            advice = did_you_mean(key, METRICS) or f"there are {', '.join(METRICS)}"
+            raise SpecError("lock", f'"{key}" is no metric', Span(source, _line_of(source, json.dumps(key)), 1), advice)
+    return made
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"number: {value!r}")
+    return value
+
+
+def text_of(networks: Mapping[str, Locked]) -> str:
+    """The lock as text: sorted, one figure a line, a newline at the end."""
+    entries = {name: _entry(network) for name, network in networks.items()}
+    return json.dumps({"schema_version": VERSION, "networks": entries}, indent=2, sort_keys=True) + "\n"
+
+
+def _entry(network: Locked) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "input": list(network.input),
+        "batch": network.batch,
+        "dtype": network.dtype,
+        "totals": dict(network.totals),
+        "layers": {path: dict(figures) for path, figures in network.layers.items()},
+    }
+    if network.settings:
+        entry["set"] = list(network.settings)
+    if network.budgets:
+        entry["max"] = dict(network.budgets)
+    return entry
+
+
+@contextmanager
+def updating(path: Path) -> Iterator[None]:
+    """While it is held, no other process updates the lock: two updates at once come one after the other."""
+    folder = path.absolute().parent
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise LockError(f"cannot update {path}: {error.strerror}; {_standing(path)}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def write(path: Path, networks: Mapping[str, Locked]) -> None:
+    """Puts the new lock in the place of the old one at once: at any moment one of them stands there, whole.
+
+    Raises LockError, which says that the old one stands, where that fails.
+    """
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text_of(networks))
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            Path(temporary).unlink()
+        raise LockError(f"cannot write {path}: {error.strerror}; {_standing(path)}") from None
+
+
+def _standing(path: Path) -> str:
+    return "the old lock stands as it was" if path.exists() else "there is no lock, as before"
+
+
+def tolerances_of(texts: Sequence[str]) -> dict[str, float]:
+    """`products=1%` as the share of a metric that may change. Raises UsageError for anything else."""
+    found = {}
+    for text in texts:
+        match = re.fullmatch(r"(\w+)=(\d+(?:\.\d+)?)%", text)
+        if not match:
+            raise UsageError(f'--tolerance takes metric=percent, products=1%, not "{text}"')
+        if match[1] not in METRICS:
+            advice = did_you_mean(match[1], METRICS) or f"there are {', '.join(METRICS)}"
+            raise UsageError(f'there is no metric "{match[1]}"; {advice}')
+        found[match[1]] = float(match[2]) / 100
+    return found

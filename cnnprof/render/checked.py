@@ -1,0 +1,168 @@
+"""What `cnnprof check` found, as people and machines read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+from xml.sax.saxutils import escape, quoteattr
+
+from cnnprof.errors import Span
+from cnnprof.lock import Failure
+from cnnprof.render.as_markdown import escaped
+from cnnprof.render.comparison import change
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChange:
+    """A figure of one layer that changed."""
+
+    path: str
+    metric: str
+    was: int | None
+    now: int | None
+    span: Span | None
+    """The line of the spec that the layer comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One network: what failed, and which layers changed."""
+
+    network: str
+    failures: tuple[Failure, ...] = ()
+    layers: tuple[LayerChange, ...] = ()
+    accept: str = ""
+    """The command that accepts what it is now."""
+    error: str = ""
+    """Why it could not be measured."""
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures and not self.error
+
+
+def write(results: Sequence[Checked], file: TextIO, format: str) -> None:
+    """Writes the results in one of `FORMATS`."""
+    FORMATS[format](results, file)
+
+
+def summary(results: Sequence[Checked]) -> str:
+    """`35 passed, 1 failed`."""
+    failed = sum(not result.passed for result in results)
+    return f"{len(results) - failed} passed, {failed} failed"
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def sentence(failure: Failure) -> str:
+    """`products was 714,188,480, is 739,000,000: +24,811,520 (+3.5 %)`."""
+    if failure.budget:
+        return f"{failure.metric} is {_number(failure.now)}, the budget is {_number(failure.was)}: {failure.difference:+,} over"
+    if failure.was is None or failure.now is None:
+        return f"{failure.metric} was {_number(failure.was)}, is {_number(failure.now)}"
+    share = change(failure.now, failure.was)
+    return f"{failure.metric} was {failure.was:,}, is {failure.now:,}: {failure.difference:+,} ({share})"
+
+
+def _full(results: Sequence[Checked], file: TextIO) -> None:
+    for result in results:
+        if result.error:
+            file.write(f"{result.network}: cannot be checked\n  {result.error.replace(chr(10), chr(10) + '  ')}\n")
+        if not result.failures:
+            continue
+        file.write(f"{result.network}: FAILED\n")
+        for failure in result.failures:
+            file.write(f"  {sentence(failure)}\n")
+        for layer in result.layers:
+            at = f"  at {layer.span}" if layer.span else ""
+            file.write(f"    {layer.path}: {layer.metric} {_number(layer.was)} -> {_number(layer.now)}{at}\n")
+        if result.accept:
+            file.write(f"  to accept: {result.accept}\n")
+    file.write(f"{summary(results)}\n")
+
+
+def _concise(results: Sequence[Checked], file: TextIO) -> None:
+    for result in results:
+        place = next((f"{layer.span}: " for layer in result.layers if layer.span), "")
+        if result.error:
+            file.write(f"{result.network}: {result.error.partition(chr(10))[0]}\n")
+        for failure in result.failures:
+            file.write(f"{place}{result.network}: {sentence(failure)}\n")
+
+
+def _github(results: Sequence[Checked], file: TextIO) -> None:
+    """GitHub's workflow commands: annotations beside the line of the spec."""
+    for result in results:
+        span = next((layer.span for layer in result.layers if layer.span), None)
+        place = f"file={_property(span.source.name)},line={span.line},col={span.column}," if span else ""
+        lines = [result.error] if result.error else [sentence(failure) for failure in result.failures]
+        for line in lines:
+            file.write(f"::error {place}title={_property(result.network)}::{_data(line)}\n")
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _json(results: Sequence[Checked], file: TextIO) -> None:
+    file.write(json.dumps({"schema_version": 1, "networks": [_entry(result) for result in results]}, indent=2) + "\n")
+
+
+def _entry(result: Checked) -> dict[str, object]:
+    return {
+        "network": result.network,
+        "passed": result.passed,
+        "error": result.error,
+        "failures": [{"metric": f.metric, "was": f.was, "is": f.now, "budget": f.budget} for f in result.failures],
+        "layers": [
+            {"path": c.path, "metric": c.metric, "was": c.was, "is": c.now, "line": str(c.span) if c.span else None}
+            for c in result.layers
+        ],
+        "accept": result.accept,
+    }
+
+
+def _junit(results: Sequence[Checked], file: TextIO) -> None:
+    failed, errors = sum(bool(r.failures) for r in results), sum(bool(r.error) for r in results)
+    file.write('<?xml version="1.0" encoding="utf-8"?>\n')
+    file.write(f'<testsuite name="cnnprof check" tests="{len(results)}" failures="{failed}" errors="{errors}">\n')
+    for result in results:
+        inner = ""
+        if result.error:
+            inner = f"<error>{escape(result.error)}</error>"
+        elif result.failures:
+            text = "\n".join(sentence(failure) for failure in result.failures)
+            inner = f"<failure message={quoteattr(sentence(result.failures[0]))}>{escape(text)}</failure>"
+        file.write(f'  <testcase classname="cnnprof" name={quoteattr(result.network)}>{inner}</testcase>\n')
+    file.write("</testsuite>\n")
+
+
+def markdown(results: Sequence[Checked]) -> str:
+    """A table fit for a job's summary or a comment."""
+    lines = [f"### cnnprof check: {summary(results)}", ""]
+    if any(result.failures for result in results):
+        lines += ["| network | metric | was | is | change |", "|---|---|---:|---:|---:|"]
+    for result in results:
+        for failure in result.failures:
+            share = "over budget" if failure.budget else change(failure.now or 0, failure.was or 0)
+            cells = [failure.network, failure.metric, _number(failure.was), _number(failure.now), share]
+            lines.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
+    lines += [f"- {escaped(result.network)}: {escaped(result.error.partition(chr(10))[0])}" for result in results if result.error]
+    return "\n".join(lines) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Checked], TextIO], None]] = {
+    "full": _full,
+    "concise": _concise,
+    "github": _github,
+    "json": _json,
+    "junit": _junit,
+}
