@@ -1,0 +1,256 @@
+"""`cnnprof check`: what fails, what it says, and a lock that is always whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+from pathlib import Path
+
+import pytest
+
+import cnnprof
+from cnnprof import lock
+from cnnprof.errors import SpecError
+
+NET = """input: 3x32x32
+layers:
+  - Conv2d: {out_channels: 8, kernel_size: 3, padding: 1}
+  - ReLU
+  - name: body
+    do:
+      - Conv2d: {out_channels: 16, kernel_size: 5, padding: 2}
+      - ReLU
+  - Flatten
+  - Linear: 10
+"""
+
+
+def run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cnnprof", "check", *arguments],
+        cwd=cwd,
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "net.yaml").write_text(NET)
+    assert run("net.yaml", "lenet5", "--update", cwd=tmp_path).returncode == 0
+    return tmp_path
+
+
+def change_the_kernel(project: Path) -> None:
+    (project / "net.yaml").write_text(NET.replace("kernel_size: 5, padding: 2", "kernel_size: 3, padding: 1"))
+
+
+def test_nothing_changed(project: Path) -> None:
+    result = run(cwd=project)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "2 passed, 0 failed\n", "")
+
+
+def test_a_changed_kernel_fails_with_its_layer_numbers_and_line(project: Path) -> None:
+    change_the_kernel(project)
+    result = run(cwd=project)
+    assert result.returncode == 1
+    old, new = 8 * 5 * 5 * 16 + 16, 8 * 3 * 3 * 16 + 16
+    assert f"body.0: params {old:,} -> {new:,}  at net.yaml:7:9" in result.stdout
+    assert f"body.0: products {16 * 1024 * 8 * 25:,} -> {16 * 1024 * 8 * 9:,}  at net.yaml:7:9" in result.stdout
+    assert "to accept: cnnprof check net.yaml --update" in result.stdout
+    assert result.stdout.endswith("1 passed, 1 failed\n")
+
+
+def test_update_accepts_and_changes_only_what_changed(project: Path) -> None:
+    before = (project / lock.NAME).read_text().splitlines()
+    change_the_kernel(project)
+    result = run("net.yaml", "--update", cwd=project)
+    assert result.returncode == 0
+    assert "net.yaml: accepted" in result.stdout
+    assert run(cwd=project).returncode == 0
+    after = (project / lock.NAME).read_text().splitlines()
+    assert len(before) == len(after)
+    changed = [line.split(":")[0].strip() for line, old in zip(after, before, strict=True) if line != old]
+    assert sorted(changed) == sorted(['"model_bytes"', '"params"', '"products"'] * 2)  # body.0 and the total
+
+
+def test_the_lock_is_sorted_has_one_figure_a_line_and_ends_in_a_newline(project: Path) -> None:
+    text = (project / lock.NAME).read_text()
+    assert text == json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
+    assert json.loads(text)["networks"]["lenet5"]["totals"]["params"] == 61_706
+
+
+def test_shrinking_fails_too_and_tolerance_is_by_metric(project: Path) -> None:
+    (project / "net.yaml").write_text(NET.replace("Linear: 10", "Linear: {out_features: 10, bias: false}"))
+    assert run(cwd=project).returncode == 1
+    assert run("--tolerance", "params=0.01%", "--tolerance", "model_bytes=0.01%", cwd=project).returncode == 0
+    assert run("--tolerance", "params=0.0001%", "--tolerance", "model_bytes=1%", cwd=project).returncode == 1
+    wrong = run("--tolerance", "parms=1%", cwd=project)
+    assert wrong.returncode == 2
+    assert 'did you mean "params"' in wrong.stderr
+
+
+def test_budgets(project: Path) -> None:
+    path = project / lock.NAME
+    data = json.loads(path.read_text())
+    data["networks"]["net.yaml"]["max"] = {"params": 100}
+    path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n")
+    result = run(cwd=project)
+    assert result.returncode == 1
+    assert "the budget is 100" in result.stdout
+    assert "to accept" not in result.stdout  # an update does not raise a budget
+    assert run("net.yaml", "--update", cwd=project).returncode == 0
+    assert json.loads(path.read_text())["networks"]["net.yaml"]["max"] == {"params": 100}
+
+
+def test_conditions_are_kept(project: Path) -> None:
+    done = run("alexnet", "--update", "--input", "1x224x224", "--batch", "2", "--set", "classes=10", cwd=project)
+    assert done.returncode == 0
+    assert run("alexnet", cwd=project).returncode == 0
+    entry = json.loads((project / lock.NAME).read_text())["networks"]["alexnet"]
+    assert (entry["input"], entry["batch"], entry["set"]) == (["1x224x224"], 2, ["classes=10"])
+    assert entry["totals"]["products"] == 2 * (667_337_280 - 990 * 4096)
+    assert run("--batch", "4", cwd=project).returncode == 2
+
+
+def test_output_formats(project: Path) -> None:
+    change_the_kernel(project)
+    assert json.loads(run("--output-format", "json", cwd=project).stdout)["networks"][0]["passed"] in (True, False)
+    github = run("--output-format", "github", cwd=project).stdout
+    assert "::error file=net.yaml,line=7,col=9,title=net.yaml::" in github
+    suite = xml.etree.ElementTree.fromstring(run("--output-format", "junit", cwd=project).stdout)
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    assert run("--output-format", "concise", cwd=project).stdout.startswith("net.yaml:7:9: net.yaml: ")
+    summary = project / "summary.md"
+    run(cwd=project, GITHUB_STEP_SUMMARY=str(summary))
+    assert "| net.yaml | params |" in summary.read_text()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[: len(text) // 2], "damaged"),
+        (lambda text: text.replace('"batch": 1', '<<<<<<< ours\n"batch": 1\n=======\n"batch": 2\n>>>>>>> theirs', 1), "conflict"),
+        (lambda text: text.replace('"schema_version": 1', '"schema_version": 9'), "newer cnnprof"),
+        (lambda text: text.replace('"params": 61706', '"params": "61706"'), "damaged"),
+        (lambda text: text.replace('"params": 61706', '"params": 61706, "params": 3'), "twice"),
+        (lambda text: "", "damaged"),
+        (lambda text: "[]", "schema_version"),
+        (lambda text: text.replace('"output_bytes"', '"ouput_bytes"'), "did you mean"),
+    ],
+)
+def test_a_lock_that_cannot_be_trusted_is_refused_with_its_line(project: Path, damage: object, message: str) -> None:
+    path = project / lock.NAME
+    path.write_text(damage(path.read_text()))  # type: ignore[operator]
+    for arguments in ([], ["net.yaml", "--update"]):
+        before = path.read_text()
+        result = run(*arguments, cwd=project)
+        assert result.returncode == 2
+        assert result.stdout == ""
+        assert message in result.stderr
+        assert f"{lock.NAME}:" in result.stderr
+        assert path.read_text() == before
+
+
+def test_what_cannot_be_measured_is_told_and_the_rest_is_checked(project: Path) -> None:
+    (project / "net.yaml").write_text(NET.replace("Conv2d", "Conv2D"))
+    result = run(cwd=project)
+    assert result.returncode == 2
+    assert 'did you mean "Conv2d"' in result.stdout
+    assert "1 passed, 1 failed" in result.stdout
+    before = (project / lock.NAME).read_text()
+    assert run("--update", cwd=project).returncode == 2
+    assert (project / lock.NAME).read_text() == before
+
+
+@pytest.mark.parametrize(("arguments", "message"), [([], "there is no cnnprof.lock"), (["--update"], "name the networks")])
+def test_no_lock(tmp_path: Path, arguments: list[str], message: str) -> None:
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert run("alexnet", cwd=tmp_path).returncode == 2
+
+
+def test_a_network_that_the_lock_does_not_name(project: Path) -> None:
+    result = run("alexnet", cwd=project)
+    assert result.returncode == 2
+    assert "cnnprof check alexnet --update adds it" in result.stderr
+
+
+def test_two_updates_at_once_are_both_in_the_lock(project: Path) -> None:
+    names = ["lenet", "cnn", "alexnet", "vgg11"]
+    command = [sys.executable, "-m", "cnnprof", "check", "--update"]
+    running = [subprocess.Popen([*command, name], cwd=project, stdout=subprocess.DEVNULL) for name in names]
+    assert [process.wait(timeout=120) for process in running] == [0] * len(names)
+    assert {*names, "net.yaml", "lenet5"} == set(lock.read(project / lock.NAME))
+
+
+def test_a_killed_update_leaves_a_whole_lock(project: Path) -> None:
+    path = project / lock.NAME
+    old = path.read_text()
+    for delay in (0.9, 1.1, 1.3):
+        process = subprocess.Popen([sys.executable, "-m", "cnnprof", "check", "--update", "resnet50"], cwd=project)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=60)
+        networks = lock.read(path)
+        assert path.read_text() == old or "resnet50" in networks
+
+
+def test_a_full_disk_leaves_the_old_lock(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = project / lock.NAME
+    old = path.read_text()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(lock.LockError, match="No space left on device; the old lock stands as it was"):
+        lock.write(path, {})
+    assert path.read_text() == old
+    assert [entry.name for entry in project.iterdir() if entry.name.startswith(".cnn")] == []
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(lock.LockError, match="there is no lock, as before"):
+        lock.write(tmp_path / "nowhere" / lock.NAME, {})
+
+
+def test_reading_back_what_was_written(tmp_path: Path) -> None:
+    found = cnnprof.profile(cnnprof.load("googlenet"), (3, 224, 224))
+    entry = lock.locked(found, lock.Locked(("3x224x224",), 1, "float32", ("classes=1000",), budgets={"params": 7_000_000}))
+    lock.write(tmp_path / "x.lock", {"googlenet": entry})
+    assert lock.read(tmp_path / "x.lock") == {"googlenet": entry}
+    assert sum(figures["params"] for figures in entry.layers.values()) == entry.totals["params"] == 6_998_552
+
+
+def test_binary_files_are_no_locks(tmp_path: Path) -> None:
+    (tmp_path / "x.lock").write_bytes(b"\xff\xfe\0")
+    with pytest.raises(SpecError, match="not UTF-8"):
+        lock.read(tmp_path / "x.lock")
+
+
+def test_assert_cost_shows_the_rows_that_weigh_most(assert_cost: object) -> None:
+    net = cnnprof.load("lenet")
+    assert assert_cost(net, (1, 28, 28), params=105_506, max_products=1_333_200).products == 1_333_200  # type: ignore[operator]
+    with pytest.raises(AssertionError) as caught:
+        assert_cost(net, (1, 28, 28), max_products=1_000_000)  # type: ignore[operator]
+    message = str(caught.value)
+    assert "products is 1,333,200, more than the 1,000,000 allowed (+333,200)" in message
+    assert message.splitlines()[4].split()[-1] == "819,200"
+    with pytest.raises(cnnprof.CnnprofError, match="did you mean"):
+        assert_cost(net, (1, 28, 28), prams=1)  # type: ignore[operator]
+
+
+def test_the_plugins_fixture_is_the_function(assert_cost: object) -> None:
+    from cnnprof import testing
+
+    assert assert_cost is testing.assert_cost

@@ -1,0 +1,120 @@
+"""Networks side by side: ratios, and exactly the layers that differ."""
+
+from __future__ import annotations
+
+import csv
+import json
+from io import StringIO
+
+import pytest
+from torch import nn
+
+import cnnprof
+from cnnprof.compare import Change, compare
+from cnnprof.errors import UsageError
+from cnnprof.nets.targets import network
+from cnnprof.render.comparison import change, ratio, write
+from cnnprof.spec import target
+
+
+def profile(name: str) -> cnnprof.Profile:
+    built = network(target.find(name))  # type: ignore[arg-type]
+    return cnnprof.profile(built.module, built.input_shape, name=name)
+
+
+def text(*names: str, by: str = "total", format: str = "table", every: bool = False, metric: str = "products") -> str:
+    file = StringIO()
+    write(compare([profile(name) for name in names], by), file, format, metric, every)
+    return file.getvalue()
+
+
+def test_mlp_against_cnn() -> None:
+    table = text("mlp", "cnn")
+    line = next(line for line in table.splitlines() if line.startswith("parameters"))
+    assert line.split() == ["parameters", "1,515,392,110", "*", "1,410,858", "1,074", "x", "less"]
+    assert "5.65 GiB (6.06 GB)" in table
+    assert "5.4 MiB (5.6 MB)" in table
+
+
+def test_vgg_by_layer_names_the_convolutions_that_were_added() -> None:
+    made = compare([profile("vgg11"), profile("vgg16"), profile("vgg19")], "layer")
+    differing = [row for row in made.rows if row.change is not Change.SAME]
+    # VGG-16 has 5 convolutions more than VGG-11, VGG-19 another 3, each with its ReLU; nothing else differs.
+    assert {row.change for row in differing} == {Change.NEW}
+    convolutions = [row for row in differing if row.name.startswith("Conv2d")]
+    assert len(convolutions) == 8
+    assert sum(row.names[1] is not None for row in convolutions) == 5
+    assert len(differing) == 16
+    assert sum(row.change is Change.SAME for row in made.rows) == 30
+
+
+def test_resnet50_and_v1_differ_where_the_stride_is() -> None:
+    made = compare([profile("resnet50"), profile("resnet50_v1")], "layer")
+    differing = {row.path: row for row in made.rows if row.change is not Change.SAME}
+    stages = ("stage2", "stage3", "stage4")
+    # The 1x1 with the stride, the BatchNorm on its smaller map (the in-place ReLU writes nothing), and the 3x3 without it.
+    expected = {f"{stage}.0.0.main.{place}" for stage in stages for place in ("0.0", "0.1", "2.0")}
+    assert set(differing) == expected
+    products = [cost.products for cost in differing["stage2.0.0.main.0.0"].costs]
+    assert products == [256 * 128 * 56 * 56, 256 * 128 * 28 * 28]
+    assert "stride=2" in differing["stage2.0.0.main.0.0"].names[1]  # type: ignore[operator]
+
+
+def test_families_that_do_not_align_are_compared_by_kind() -> None:
+    table = text("alexnet", "resnet18", by="layer")
+    assert "too few layers to align" in table
+    assert "Conv2d" in table
+    made = compare([profile("alexnet"), profile("resnet18")], "layer")
+    by_kind = {row.path: [cost.products for cost in row.costs] for row in made.rows}
+    assert by_kind["Conv2d"] == [655_566_528, 1_813_561_344]
+    assert made.by == "kind"
+
+
+def test_rows_of_every_kind_of_comparison_add_up() -> None:
+    profiles = [profile("vgg11"), profile("vgg19"), profile("vgg13")]
+    for by in ("kind", "layer"):
+        made = compare(profiles, by)
+        for place, one in enumerate(profiles):
+            for figure in ("params", "products", "output_bytes"):
+                assert sum(getattr(row.costs[place], figure) for row in made.rows) == getattr(one.cost, figure)
+
+
+def test_two_versions_of_one_network() -> None:
+    before = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+    after = nn.Sequential(nn.Conv2d(3, 8, 5), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
+    made = compare([cnnprof.profile(net, (3, 16, 16)) for net in (before, after)], "layer")
+    assert [(row.path, row.change) for row in made.rows] == [
+        ("0", Change.CHANGED),
+        ("1", Change.CHANGED),
+        ("2", Change.CHANGED),
+        ("3", Change.NEW),
+    ]  # the maps behind the larger kernel are smaller
+
+
+@pytest.mark.parametrize(
+    ("value", "first", "expected"),
+    [(1, 1, "1 x"), (2, 1, "2.00 x"), (1_410_858, 1_515_392_110, "1,074 x less"), (15, 100, "6.67 x less"), (0, 5, "-")],
+)
+def test_ratios(value: int, first: int, expected: str) -> None:
+    assert ratio(value, first) == expected
+
+
+def test_changes() -> None:
+    assert [change(9, 8), change(8, 8), change(6, 8), change(3, 0)] == ["+12.5 %", "=", "-25.0 %", "new"]
+
+
+def test_machine_formats() -> None:
+    read = json.loads(text("lenet", "lenet5", by="kind", format="json"))
+    assert read["totals"]["params"] == [105_506, 61_706]
+    rows = list(csv.reader(StringIO(text("lenet", "lenet5", format="csv"))))
+    assert rows[:2] == [["metric", "lenet", "lenet5"], ["params", "105506", "61706"]]
+    markdown = text("lenet", "lenet5", by="layer", format="markdown", every=True)
+    tables = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({line.count("|") - line.count("\\|") for line in tables[:7]}) == 1
+
+
+def test_wrong_options() -> None:
+    with pytest.raises(UsageError, match="did you mean"):
+        text("lenet", "lenet5", metric="prodcts")
+    with pytest.raises(UsageError, match="no format"):
+        text("lenet", "lenet5", format="latex")
