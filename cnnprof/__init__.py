@@ -14,22 +14,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cnnprof.errors import CnnprofError as CnnprofError
     from cnnprof.errors import SpecError as SpecError
+    from cnnprof.errors import UsageError as UsageError
     from cnnprof.nets.targets import load as load
     from cnnprof.profiling.profile import Cost as Cost
     from cnnprof.profiling.profile import Layer as Layer
     from cnnprof.profiling.profile import Profile as Profile
+    from cnnprof.profiling.profiler import ProfileError as ProfileError
     from cnnprof.profiling.profiler import profile as profile
 
 __version__ = "0.1.0"
 
-__all__ = ["CnnprofError", "Cost", "Layer", "Profile", "SpecError", "__version__", "load", "profile"]
+__all__ = ["CnnprofError", "Cost", "Layer", "Profile", "ProfileError", "SpecError", "UsageError", "__version__", "load", "profile"]
 
 _HOMES = {
     "CnnprofError": "cnnprof.errors",
     "Cost": "cnnprof.profiling.profile",
     "Layer": "cnnprof.profiling.profile",
     "Profile": "cnnprof.profiling.profile",
+    "ProfileError": "cnnprof.profiling.profiler",
     "SpecError": "cnnprof.errors",
+    "UsageError": "cnnprof.errors",
     "load": "cnnprof.nets.targets",
     "profile": "cnnprof.profiling.profiler",
 }

@@ -12,7 +12,7 @@ import typer
 from cnnprof import __version__
 from cnnprof.commands import list as list_networks
 from cnnprof.commands import check, compare, schema, show, summarize
-from cnnprof.errors import CnnprofError, full
+from cnnprof.errors import EXIT_CANNOT_RUN, CnnprofError, full
 
 app = typer.Typer(
     name="cnnprof",
@@ -56,14 +56,27 @@ def main() -> None:
     except CnnprofError as error:
         print(full(error), file=sys.stderr)
         code = error.exit_code
+    except BrokenPipeError:
+        code = _PIPE_CLOSED
+    except OSError as error:
+        print(f"error: cannot write the result: {error.strerror}", file=sys.stderr)
+        code = EXIT_CANNOT_RUN
     _end(code if isinstance(code, int) else 0 if code is None else 1)
 
 
 def _end(code: int) -> None:
     """Ends the process at once: tearing torch down takes a quarter of the time that it takes to import it."""
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
     except BrokenPipeError:
-        code = 141  # what a shell reports for a program that a closed pipe has ended
+        code = _PIPE_CLOSED
+    except OSError as error:
+        print(f"error: cannot write the result: {error.strerror}", file=sys.stderr)
+        code = EXIT_CANNOT_RUN
     os._exit(code)
+
+
+_PIPE_CLOSED = 141
+"""What a shell reports for a program that a closed pipe has ended."""

@@ -64,7 +64,7 @@ class Frame:
 
 
 class CnnprofError(Exception):
-    """The root of every error that the input can cause. `str()` of it is the message alone."""
+    """The root of every error that the input can cause."""
 
     exit_code = EXIT_CANNOT_RUN
 
@@ -81,7 +81,7 @@ class SpecError(CnnprofError):
     """Outermost block first."""
 
     def __str__(self) -> str:
-        return self.message
+        return full(self)
 
 
 class UsageError(CnnprofError):
@@ -98,7 +98,7 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 def full(error: CnnprofError) -> str:
     """The error as a person reads it: where, what, the line with a caret under the piece, the way there, a suggestion."""
     if not isinstance(error, SpecError):
-        return f"error: {error}"
+        return _printable(f"error: {error}")
     place = f"{error.span}: " if error.span else ""
     lines = [f"{place}error[{error.code}] {error.message}"]
     if error.span and (text := error.span.source.line(error.span.line)).strip():
@@ -106,7 +106,12 @@ def full(error: CnnprofError) -> str:
     lines += _way(error.frames)
     if error.help:
         lines.append(f"  help: {error.help}")
-    return "\n".join(lines)
+    return _printable("\n".join(lines))
+
+
+def _printable(text: str) -> str:
+    """The text without what moves a cursor: names come from files that anyone may have written."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 _FRAMES = 8

@@ -83,9 +83,9 @@ def test_version() -> None:
 
 
 def test_list_and_show() -> None:
-    names = [line.split()[0] for line in run("list").stdout.splitlines()]
+    names = [line.split()[0] for line in run("list").stdout.splitlines()[2:]]
     assert {"mlp", "cnn", "lenet", "lenet5", "alexnet", "alexnet_grouped"} <= set(names)
-    assert [line.split()[0] for line in run("list", "alex*").stdout.splitlines()] == ["alexnet", "alexnet_grouped"]
+    assert [line.split()[0] for line in run("list", "alex*").stdout.splitlines()[2:]] == ["alexnet", "alexnet_grouped"]
     assert yaml.safe_load(run("show", "alexnet").stdout)["input"] == "3x224x224"
     none = run("list", "alexnot")
     assert (none.returncode, none.stdout) == (2, "")
@@ -173,6 +173,30 @@ def test_wrong_input_is_told_on_stderr(arguments: list[str], message: str, tmp_p
     assert (result.returncode, result.stdout) == (2, "")
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_stream_that_cannot_be_written_is_told() -> None:
+    for redirection in ("> /dev/full", ">&-"):
+        done = subprocess.run(
+            f"{sys.executable} -m cnnprof summarize lenet {redirection}", shell=True, stderr=subprocess.PIPE, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
+        assert "Traceback" not in done.stderr
+
+
+def test_output_goes_through_links_and_keeps_the_mode(tmp_path: Path) -> None:
+    real = tmp_path / "real.json"
+    real.write_text("old")
+    real.chmod(0o640)
+    (tmp_path / "link.json").symlink_to(real)
+    assert run("summarize", "lenet", "-o", "link.json", "--force", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads(real.read_text())["network"] == "lenet"
+    assert real.stat().st_mode & 0o777 == 0o640
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert run("summarize", "lenet", "-o", "pipe.csv", "--force", cwd=tmp_path).returncode == 2
+    assert (tmp_path / "pipe.csv").is_fifo()
 
 
 def test_a_closed_pipe_is_no_error() -> None:

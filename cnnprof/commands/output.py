@@ -32,10 +32,13 @@ class Output:
         implied = SUFFIXES.get(path.suffix.lower())
         if format is None and implied is None:
             raise UsageError(f'"{path}" ends in no known format ({", ".join(SUFFIXES)}): give one with --format')
+        path = path.resolve()  # what a link points to is written, and the link stays
         if path.is_dir():
             raise UsageError(f'"{path}" is a directory')
         if path.exists() and not force:
             raise UsageError(f'"{path}" is there already: --force overwrites it')
+        if path.exists() and not path.is_file():
+            raise UsageError(f'"{path}" is no regular file: redirect with > instead')
         if not path.absolute().parent.is_dir():
             raise UsageError(f'"{path}": there is no directory "{path.parent}"')
         return cls(format or implied or "table", path)
@@ -43,6 +46,8 @@ class Output:
     def send(self, emit: Callable[[TextIO], None]) -> None:
         """Writes what `emit` writes: to a file through a neighbour of it, so that a failure leaves the old one."""
         if self.path is None:
+            if sys.stdout is None:
+                raise UsageError("standard output is closed")
             emit(sys.stdout)
             return
         text = StringIO()
@@ -54,7 +59,7 @@ class Output:
         try:
             with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
                 file.write(text.getvalue())
-            Path(name).chmod(0o666 & ~_umask())
+            Path(name).chmod(self.path.stat().st_mode & 0o777 if self.path.exists() else 0o666 & ~_umask())
             Path(name).replace(self.path)
         except OSError as error:
             Path(name).unlink()

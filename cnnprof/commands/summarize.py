@@ -22,6 +22,15 @@ class Style(str, Enum):
     tree = "tree"
 
 
+class Convention(str, Enum):
+    products = "products"
+    flops = "flops"
+    mac_bias = "mac+bias"
+    fvcore = "fvcore"
+    thop = "thop"
+    ptflops = "ptflops"
+
+
 def summarize(
     targets: options.Targets,
     input_shape: options.Input = None,
@@ -39,6 +48,9 @@ def summarize(
     columns: Annotated[str | None, typer.Option(metavar="NAME,…", help=f"The columns to show, of: {', '.join(COLUMNS)}.")] = None,
     sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Sort by a column, the largest first.")] = None,
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show N rows, the others as one.")] = None,
+    convention: Annotated[
+        Convention, typer.Option(help="Whose count stands in place of products: what other tools print for the same pass.")
+    ] = Convention.products,
     format: options.Format = None,
     output: options.OutputFile = None,
     force: options.Force = False,
@@ -68,7 +80,7 @@ def summarize(
     # Only now, when what can be checked without torch is right.
     from cnnprof.profiling.resolve import Conditions, profile_of
 
-    conditions = Conditions(inputs, batch, values, dtype.value)
+    conditions = Conditions(inputs, batch, values, dtype.value, convention.value)
     profiles = [profile_of(one, conditions) for one in found]
     write_profiles(profiles, view, where)
     if strict and not all(profile.complete for profile in profiles):

@@ -71,7 +71,7 @@ def build(
     """
     scope = _variables(spec, variant, settings or {})
     shape = input_shape or _input(spec, scope)
-    span = spec.input[0].span
+    span = None if input_shape else spec.input[0].span
     if not all(0 < size <= MAX_SIZE for size in shape):
         raise SpecError("input", f"the sizes of {_text(shape)} are not all at least 1 and at most 10^12", span)
     walk = _Walk(spec, scope, dtype)
@@ -277,9 +277,9 @@ class _Walk:
                     values[parameter.name] = accepts(parameter, value)
                 except ValueError as error:
                     place = span_of(argument) or at.item.span
-                    advice = _ROUND if "integer" in str(error) and isinstance(value, float) else ""
+                    advice = _ROUND if "integer" in str(error) and isinstance(value, float) else self.leave_out(call, at)
                     raise SpecError("type", str(error), place, advice) from None
-        _check_rank(kind, at.x, at.item.span)
+        _check_rank(kind, at.x, at.item.span, not self.lines)
         for parameter_name, what in kind.told.items():
             values[parameter_name] = _TOLD[what](at.x)
         module = self.make(kind, values, bound, at.item.span)
@@ -287,10 +287,19 @@ class _Walk:
         try:
             y: Tensor = module(at.x)
         except _REFUSALS as error:
-            raise SpecError("shape", _first_line(error), at.item.span, frames=[_entered(module, at.x)]) from None
+            frames = [_entered(module, at.x)]
+            raise SpecError("shape", _first_line(error), at.item.span, self.leave_out(call, at), frames) from None
         _check_output(module, at.x, y, at.item.span)
         self.add(at.children, at.name, module, at.item)
         return y
+
+    def leave_out(self, call: LayerCall, at: _At) -> str:
+        """What to say to somebody who wrote the channels that enter, as torch wants them."""
+        first = next(iter(call.arguments.positional), None)
+        told = next(iter(call.layer.told), None)
+        if told is None or first is None or _value(first, _entering(at.scope, at.x)) != at.x.shape[1]:
+            return ""
+        return f"the input tells {told}, {at.x.shape[1]}: leave it out"
 
     def make(self, kind: LayerType, values: dict[str, Any], bound: Mapping[str, Argument], span: Span) -> nn.Module:
         cls, on_device = _layer_class(kind.name)
@@ -354,6 +363,8 @@ class _Walk:
             y = module.join(outputs)
         except ValueError as error:
             raise SpecError("branches", str(error), at.item.span, _BRANCHES.get(call.kind, "")) from None
+        except _REFUSALS as error:
+            raise SpecError("branches", _first_line(error), at.item.span) from None
         self.add(at.children, at.name, module, at.item)
         return y
 
@@ -418,7 +429,7 @@ def _layer_class(name: str) -> tuple[Callable[..., nn.Module], bool]:
     return cls, "device" in inspect.signature(cls).parameters
 
 
-def _check_rank(kind: LayerType, x: Tensor, span: Span) -> None:
+def _check_rank(kind: LayerType, x: Tensor, span: Span, at_input: bool) -> None:
     rank = x.ndim - 1
     if kind.ranks is None or rank in kind.ranks:
         return
@@ -426,6 +437,8 @@ def _check_rank(kind: LayerType, x: Tensor, span: Span) -> None:
     advice = ""
     if kind.ranks == (1,):
         advice = f"add Flatten before it ({_text(x.shape[1:])} is {x[0].numel():,} features)"
+    elif kind.ranks and rank == max(kind.ranks) + 1 and at_input:
+        advice = "a shape has no batch dimension: leave it out"
     elif rank == 1:
         advice = "after Flatten the map is gone: put this layer before it"
     message = f"{kind.name} takes {wanted}, what enters is {_RANKS.get(rank, 'a tensor')}, {_text(x.shape[1:])}"

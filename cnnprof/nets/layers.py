@@ -7,6 +7,7 @@ here as it reads torch's own.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
@@ -211,7 +212,7 @@ class Join(nn.Module):
     def join(self, outputs: Sequence[Tensor]) -> Tensor:
         """What the branches gave, joined. Raises ValueError where the shapes do not fit."""
         # While torch.jit traces, sizes are tensors, of which no two are equal; what adds or joins the outputs checks them too.
-        if not torch.jit.is_tracing() and not self.fits([tuple(output.shape) for output in outputs]):
+        if not torch._C._is_tracing() and not self.fits([tuple(output.shape) for output in outputs]):
             given = zip(self._modules, outputs, strict=True)
             shapes = ", ".join(f"{name} gives {_sizes(output.shape[1:])}" for name, output in given)
             raise ValueError(f"branches do not fit: {shapes}{self.rule}")
@@ -237,7 +238,7 @@ class Add(Join):
         return len(set(shapes)) == 1
 
     def combine(self, outputs: Sequence[Tensor]) -> Tensor:
-        return reduce(torch.add, outputs)
+        return reduce(operator.add, outputs)  # written as most people write it: some counters count torch.add and not +
 
 
 class Cat(Join):
@@ -270,7 +271,7 @@ class Mul(Join):
         return same_rank and all(len(set(sizes) - {1}) <= 1 for sizes in zip(*shapes, strict=True))
 
     def combine(self, outputs: Sequence[Tensor]) -> Tensor:
-        return reduce(torch.mul, outputs)
+        return reduce(operator.mul, outputs)
 
 
 JOINS: Mapping[str, type[Join]] = {"add": Add, "cat": Cat, "mul": Mul}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ def network(
 
 
 def load(
-    name: str,
+    name: str | PathLike[str],
     *,
     input_shape: tuple[int, ...] | None = None,
     device: str | torch.device = "meta",
@@ -44,8 +45,12 @@ def load(
     >>> net[-1]
     Linear(in_features=200, out_features=5, bias=True)
     """
+    if not isinstance(dtype, torch.dtype):
+        raise UsageError(f"dtype is a torch.dtype such as torch.float16, not {dtype!r}")
+    if input_shape is not None and not all(isinstance(size, int) for size in input_shape):
+        raise UsageError(f"input_shape is a tuple of sizes such as (3, 224, 224), not {input_shape!r}")
     values = {key: _argument(key, value) for key, value in variables.items()}
-    target = find(name)
+    target = find(str(name))
     if not isinstance(target, SpecTarget):
         raise UsageError(f'"{name}" is no spec: what Python code makes is a module already')
     module = network(target, values, input_shape, dtype).module
@@ -54,6 +59,7 @@ def load(
 
 def _argument(name: str, value: Any) -> Argument:
     source = Source(f"{name}={value!r}", "")
+    value = list(value) if isinstance(value, tuple) else value
     text = str(value).lower() if isinstance(value, bool) else str(value)
     try:
         return parser.variable_value(reader.read(Source(source.name, text)), ())

@@ -59,7 +59,9 @@ def reduced(x: Tensor, dim: Size | None = None, keepdim: bool = False, *, dtype:
 def softmax(x: Tensor, dim: int, half_to_float: bool = False) -> Made:
     """The shape of `x`, contiguous for any input."""
     rank = max(1, x.dim())
-    if not floating(x) or half_to_float or not -rank <= dim < rank:
+    if not -rank <= dim < rank:
+        raise ShapeError(f"there is no axis {dim} in a tensor of {rank}")
+    if not floating(x) or half_to_float:
         return None
     return empty(x.shape, x)
 
@@ -79,7 +81,10 @@ def batch_norm(
     momentum: float,
     eps: float,
 ) -> Several:
-    """The output, and the mean and the inverse deviation of each channel."""
+    """The output, and the mean and the inverse deviation of each channel.
+
+    Outside of training these two are empty, as the kernel of the CPU has it; that of the meta device makes room for them.
+    """
     dtype = x.dtype
     if not floating(x) or not ordered(x) or x.dim() < 2 or 0 in x.shape:
         return None
@@ -89,10 +94,8 @@ def batch_norm(
     for tensor in (weight, bias, mean, variance):
         if tensor is not None and (tensor.shape != channels or tensor.dtype is not dtype):
             return None
-    if mean is not None and dtype is _statistics(dtype):
-        return empty(x.shape, x), mean.clone(), mean.clone()
-    kept = _statistics(dtype)
-    return empty(x.shape, x), *(torch.empty(channels, dtype=kept, device=META) for _ in range(2))
+    kept, sizes = _statistics(dtype), channels if training else (0,)
+    return empty(x.shape, x), torch.empty(sizes, dtype=kept, device=META), torch.empty(sizes, dtype=kept, device=META)
 
 
 def layer_norm(x: Tensor, normalized: Size, weight: Tensor | None, bias: Tensor | None, eps: float) -> Several:

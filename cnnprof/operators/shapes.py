@@ -29,8 +29,11 @@ META = torch.device("meta")
 FLOATS = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.float64})
 
 
-class ShapeError(CnnprofError, ValueError):
-    """Tensors that an operator cannot take, said in one short line without a place: whoever knows the layer adds it."""
+class ShapeError(CnnprofError, RuntimeError, ValueError):
+    """Tensors that an operator cannot take, said in one short line without a place: whoever knows the layer adds it.
+
+    Torch raises a RuntimeError, and there are networks that catch it.
+    """
 
 
 def by(sizes: Iterable[int]) -> str:

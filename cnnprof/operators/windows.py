@@ -149,15 +149,17 @@ def resized(rank: int) -> Callable[..., Made]:
 
 def im2col(x: Tensor, kernel: Size, dilation: Size, padding: Size, stride: Size) -> Made:
     """batch x the elements of a window x the number of windows."""
-    if not _map(x, 2) or any(len(sizes) != 2 for sizes in (kernel, dilation, padding, stride)):
+    if not floating(x) or x.dim() not in (3, 4) or 0 in x.shape:
+        return None
+    if any(len(sizes) != 2 for sizes in (kernel, dilation, padding, stride)):
         return None
     windows = math.prod(_windows(x.shape[-2:], kernel, dilation, padding, stride))
-    return empty([*x.shape[:-3], x.shape[-3] * math.prod(kernel), windows], x)
+    return _resized([*x.shape[:-3], x.shape[-3] * math.prod(kernel), windows], x)
 
 
 def col2im(x: Tensor, size: Size, kernel: Size, dilation: Size, padding: Size, stride: Size) -> Made:
     """The map of that size whose windows are in `x`, as `im2col` returns them."""
-    if not floating(x) or not ordered(x) or x.dim() not in (2, 3) or 0 in x.shape:
+    if not floating(x) or x.dim() not in (2, 3) or 0 in x.shape:
         return None
     if any(len(sizes) != 2 for sizes in (size, kernel, dilation, padding, stride)):
         return None
@@ -167,7 +169,13 @@ def col2im(x: Tensor, size: Size, kernel: Size, dilation: Size, padding: Size, s
         raise ShapeError(f"a map of {by(size)} has {windows} windows of {by(kernel)}, the input {count}")
     if elements % math.prod(kernel):
         raise ShapeError(f"{elements} channels cannot be divided among windows of {by(kernel)}")
-    return empty([*batch, elements // math.prod(kernel), *size], x)
+    return _resized([*batch, elements // math.prod(kernel), *size], x)
+
+
+def _resized(shape: Size, x: Tensor) -> Tensor:
+    """A contiguous tensor of that shape with room for `x`: torch makes it like `x` and resizes it, which shrinks no storage."""
+    made = empty(shape, x)
+    return made if made.numel() >= x.numel() else empty([x.numel()], x).as_strided(made.shape, made.stride())
 
 
 def _map(x: Tensor, rank: int) -> bool:

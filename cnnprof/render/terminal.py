@@ -72,6 +72,10 @@ def _width(file: TextIO, is_terminal: bool, environ: Mapping[str, str]) -> int |
         return None  # something that calls itself a terminal and has no size
 
 
+_WIDEST = 1_000_000
+"""Rich is told no width: the lines are laid out already."""
+
+
 def emit(lines: Iterable[Line], file: TextIO, styled: bool) -> None:
     """Writes the lines without trailing spaces, with rich's colours where they are wanted.
 
@@ -89,7 +93,7 @@ def emit(lines: Iterable[Line], file: TextIO, styled: bool) -> None:
     for line in lines:
         pieces += [Segment(encodable(text, file), Style.parse(style) if style else None) for text, style in line]
         pieces.append(Segment.line())
-    console = Console(file=file, force_terminal=True, color_system="standard", no_color=False)
+    console = Console(file=file, width=_WIDEST, force_terminal=True, color_system="standard", no_color=False)
     console.print(Segments(pieces), crop=False, end="")
 
 

@@ -135,7 +135,8 @@ def parse(scalar: Scalar) -> Expression:
             tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         place = span.part(min(max(0, (error.offset or 1) - 1), len(text) - 1), 1) if exact and text else span
-        advice = "a text with braces, commas or colons needs quotes" if "," in text else ""
+        open_bracket = text.count("(") != text.count(")")
+        advice = "inside [ ] and { } a comma ends a text: quote the expression" if open_bracket else ""
         raise SpecError("expression", f'cannot read "{text}" as an expression', place, advice) from None
     except (ValueError, MemoryError, RecursionError):
         raise SpecError("expression", "cannot read this as an expression", span) from None
@@ -243,8 +244,13 @@ def _unary(node: ast.UnaryOp, expression: Expression, scope: Scope) -> Value:
 
 
 def _boolean(node: ast.BoolOp, expression: Expression, scope: Scope) -> Value:
-    join = all if isinstance(node.op, ast.And) else any
-    return join(_evaluate(value, expression, scope) for value in node.values)
+    stops_at = isinstance(node.op, ast.Or)
+    value: Value = None
+    for operand in node.values:
+        value = _evaluate(operand, expression, scope)
+        if bool(value) == stops_at:
+            break
+    return value
 
 
 def _compare(node: ast.Compare, expression: Expression, scope: Scope) -> Value:

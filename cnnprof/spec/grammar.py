@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -121,8 +121,13 @@ class Named(Protocol):
     def required(self) -> bool: ...
 
 
-def bind(callee: str, parameters: Sequence[Named], given: Arguments, call: Span) -> dict[str, Argument]:
-    """The arguments by parameter name. Raises SpecError for one too many, unknown or missing."""
+def bind(
+    callee: str, parameters: Sequence[Named], given: Arguments, call: Span, told: Collection[str] = ()
+) -> dict[str, Argument]:
+    """The arguments by parameter name. Raises SpecError for one too many, unknown or missing.
+
+    `told` are those that the input gives, which torch's users are used to write.
+    """
     names = [parameter.name for parameter in parameters]
     if len(given.positional) > len(names):
         extra = given.positional[len(names)]
@@ -131,6 +136,8 @@ def bind(callee: str, parameters: Sequence[Named], given: Arguments, call: Span)
         advice = f"a list is read by position: write {{{names[0]}: […]}} for a value that is a list" if names else ""
         raise SpecError("too-many-arguments", f"{callee} {takes}; this is one too many", place, advice)
     for name, (span, _) in given.named.items():
+        if name in told:
+            raise SpecError("unknown-argument", f"the input tells {callee} its {name}", span, "leave it out")
         if name not in names:
             advice = did_you_mean(name, names) or (f"it takes {', '.join(names)}" if names else "it takes none")
             raise SpecError("unknown-argument", f'{callee} has no argument "{name}"', span, advice)

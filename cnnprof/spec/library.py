@@ -70,6 +70,11 @@ def scan() -> Iterator[Entry]:
             yield Entry(variant, path, variant)
 
 
+def knows(name: str) -> bool:
+    """Whether a bundled network, or a file of them, has that name."""
+    return name in entries() or any(entry.path.stem == name for entry in entries().values())
+
+
 def find(name: str) -> Entry:
     """The bundled network of that name; the name of a file stands for its first. Raises UsageError where there is none."""
     known = entries()

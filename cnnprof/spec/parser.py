@@ -37,6 +37,31 @@ MODIFIERS = ("if", "for", "repeat", "first", "name")
 JOINS = ("add", "cat", "mul")
 IN_CHANNELS = "in_channels"
 RESERVED = ("as", "from")
+MAX_CHAIN = 100
+"""Blocks that call each other in a row. What is built may be 30 deep, see the builder."""
+
+_OTHER_TRUTHS = {"no": "false", "off": "false", "yes": "true", "on": "true"}
+"""Words that YAML 1.1 read as truth values."""
+
+_ELSEWHERE = {
+    "Sequential": "a body is a list of layers; do: [ … ] groups some",
+    "ModuleList": "a body is a list of layers; do: [ … ] groups some",
+    "Dense": 'it is "Linear" here',
+    "Conv": 'it is "Conv2d" here',
+    "MaxPool": 'it is "MaxPool2d" here',
+    "AvgPool": 'it is "AvgPool2d" here',
+    "BatchNorm": 'it is "BatchNorm2d" here',
+    "BatchNormalization": 'it is "BatchNorm2d" here',
+    "GlobalAvgPool": 'it is "AdaptiveAvgPool2d: 1" here',
+    "GlobalAveragePooling2D": 'it is "AdaptiveAvgPool2d: 1" here',
+    "Concat": "cat: joins branches",
+    "Concatenate": "cat: joins branches",
+    "Add": "add: joins branches",
+    "LSTM": "a spec has layers of one tensor to one tensor; profile a Python module: package.module:callable",
+    "GRU": "a spec has layers of one tensor to one tensor; profile a Python module: package.module:callable",
+    "MultiheadAttention": "a spec has layers of one tensor to one tensor; profile a Python module: package.module:callable",
+}
+"""What people write who come from elsewhere."""
 
 _SHAPE = re.compile(r"[0-9]+(x[0-9]+)*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -269,11 +294,13 @@ class _Parser:
     def block(self, signature: _Signature) -> Block:
         """Its body sees its parameters and the variables at the top; a default sees the parameters before it."""
         known = self.variables | {IN_CHANNELS}
+        parameters: list[BlockParameter] = []
         for parameter in signature.parameters:
             if parameter.default is not None:
-                expressions.check_names(parameter.default, known | self.callables)
+                parameter = replace(parameter, default=self.checked(parameter.default, known))
+            parameters.append(parameter)
             known |= {parameter.name}
-        return Block(signature.name, signature.parameters, self.body(signature.body, known), signature.span)
+        return Block(signature.name, tuple(parameters), self.body(signature.body, known), signature.span)
 
     def body(self, node: Node, known: frozenset[str]) -> Body:
         if isinstance(node, reader.Sequence):
@@ -349,11 +376,11 @@ class _Parser:
         if layer is None:
             raise self.unknown_call(key)
         arguments = self.arguments(value, key.span, known, layer.parameters)
-        bind(name, layer.parameters, arguments, key.span)
+        bind(name, layer.parameters, arguments, key.span, layer.told)
         return LayerCall(layer, arguments)
 
     def unknown_call(self, key: Scalar) -> SpecError:
-        advice = did_you_mean(key.text, [*sorted(self.signatures), *vocabulary(), *JOINS, "do"])
+        advice = _ELSEWHERE.get(key.text) or did_you_mean(key.text, [*sorted(self.signatures), *vocabulary(), *JOINS, "do"])
         is_layer = key.text[:1].isupper()
         what = "layer" if is_layer else "block"
         if not advice:
@@ -408,13 +435,22 @@ class _Parser:
             return constant(node.text, node.span)
         expression = expressions.parse(node)
         word = expression.word
-        if word is not None and word not in known:
-            if word in self.callables:
-                return constant(word, node.span)
+        if word is not None and word not in known and word not in self.callables:
+            if word in _OTHER_TRUTHS:
+                raise SpecError("type", f'"{word}" is a word', node.span, f"YAML 1.2 writes {_OTHER_TRUTHS[word]}")
+            if choices and (advice := did_you_mean(word, choices)) and parameter:
+                raise SpecError("type", f"{parameter.name} has no choice {word}", node.span, advice)
             if parameter and parameter.types == ("choice",):
                 advice = did_you_mean(word, choices)
                 message = f"{parameter.name} is one of {', '.join(choices)}, not {word}"
                 raise SpecError("type", message, node.span, advice)
+        return self.checked(expression, known)
+
+    def checked(self, expression: Expression, known: frozenset[str]) -> Expression:
+        """The expression, whose names are all known; a word of its own that names a layer or a block is that word."""
+        word = expression.word
+        if word is not None and word not in known and word in self.callables:
+            return constant(word, expression.span)
         expressions.check_names(expression, known)
         return expression
 
@@ -460,6 +496,8 @@ def _refuse_recursion(blocks: dict[str, Block]) -> None:
             through = way[way.index(name) + 1 :]
             by = f" through {', '.join(through)}" if through else ""
             raise SpecError("recursion", f'the block "{name}" calls itself{by}', blocks[name].span)
+        if len(way) > MAX_CHAIN:
+            raise SpecError("nesting", f"blocks call blocks, more than {MAX_CHAIN} deep", blocks[name].span)
         if name not in done:
             for called in _called(blocks[name].body):
                 visit(called, (*way, name))

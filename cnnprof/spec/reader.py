@@ -113,6 +113,8 @@ def read(source: Source) -> Node:
         raise SpecError("yaml", message, Span(source, line, column)) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if error.context_mark and mark and not source.line(mark.line + 1).strip():
+            mark = error.context_mark  # the file ends: what was not closed says more
         span = Span(source, mark.line + 1, mark.column + 1) if mark else None
         context = f"{error.context}: " if error.context else ""
         raise SpecError("yaml", f"{context}{error.problem}", span, _yaml_help(error)) from None
@@ -124,6 +126,8 @@ def _yaml_help(error: MarkedYAMLError) -> str:
         return "YAML is indented with spaces, not with tabs"
     if "undefined alias" in problem or "alias" in str(error.context):
         return 'a text that starts with "*" is an alias in YAML: write w*4, or quote the expression'
+    if "mapping values are not allowed" in problem:
+        return 'a layer with modifiers below it ends in a colon: "- ReLU:"; a text with ": " in it needs quotes'
     if "found character" in problem and "cannot start any token" in problem:
         return "quote the text"
     return ""

@@ -67,10 +67,13 @@ def find(text: str) -> Target:
     if text.endswith(".json"):
         return SavedTarget(reader.read_file(Path(text), MAX_SAVED))
     file, _, variant = text.partition("::")
-    if not file.endswith(SUFFIXES) and "/" not in file and not Path(file).is_file():
-        if variant:
-            raise UsageError(f'"{text}": a bundled network is named without its file, a file with its ending .yaml')
+    if library.knows(file) or (not file.endswith(SUFFIXES) and "/" not in file and not Path(file).is_file()):
+        near = next((f"{file}{suffix}" for suffix in SUFFIXES if Path(f"{file}{suffix}").is_file()), None)
+        if near and not library.knows(file):
+            raise UsageError(f'there is no bundled network "{file}"; did you mean "{near}"?')
         entry = library.find(file)
+        if variant:
+            raise UsageError(f'"{text}": a bundled variant is named by itself, as `cnnprof list` does')
         return SpecTarget(entry.name, library.load(entry), entry.variant)
     spec = parser.parse(reader.read_file(Path(file)))
     chosen = variant or next(iter(spec.variants), None)
@@ -84,5 +87,7 @@ def settings(texts: Sequence[str]) -> dict[str, Argument]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise UsageError(f'--set takes name=value, not "{text}"')
+        if not value.strip():
+            raise UsageError(f'--set {name.strip()}= gives no value: --set {name.strip()}=10')
         values[name.strip()] = parser.variable_value(reader.read(Source(f"--set {name.strip()}", value)), ())
     return values

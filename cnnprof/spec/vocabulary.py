@@ -88,6 +88,10 @@ def split_type(kind: str) -> tuple[str, str | None]:
     return element, length[:-1] if bracket else None
 
 
+_TOO_LARGE = {"eps": 1.0}
+"""Values from which on a number cannot be meant: BatchNorm2d: 64 is not an eps."""
+
+
 def accepts(parameter: Parameter, value: Any) -> Any:
     """The value as torch takes it: a list becomes a tuple, 64.0 becomes 64 where an integer is wanted.
 
@@ -101,6 +105,8 @@ def accepts(parameter: Parameter, value: Any) -> Any:
         if parameter.types == ("choice",):
             raise ValueError(f"{parameter.name} is one of {', '.join(parameter.choices)}, not {_shown(value)}")
         raise ValueError(f"{parameter.name} takes {_wanted(parameter)}, not {_shown(value)}")
+    if parameter.name in _TOO_LARGE and isinstance(taken, int | float) and taken >= _TOO_LARGE[parameter.name]:
+        raise ValueError(f"{parameter.name} is a small number such as {parameter.default}, not {_shown(value)}")
     for number in taken if isinstance(taken, tuple) else (taken,):
         _check_size(parameter, number)
     return taken
