@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cnnprof.collector import collector_off
 from cnnprof.errors import Source, SpecError, UsageError
 from cnnprof.nets.builder import Network, build
 from cnnprof.spec import parser, reader
@@ -23,7 +24,8 @@ def network(
     dtype: torch.dtype = torch.float32,
 ) -> Network:
     """The network of a target as a module on the meta device."""
-    return build(target.spec, target.name, target.variant, values, input_shape, dtype)
+    with collector_off():
+        return build(target.spec, target.name, target.variant, values, input_shape, dtype)
 
 
 def load(
