@@ -36,7 +36,8 @@ def assert_cost(net: Any, inputs: Any = None, *, batch: int = 1, **figures: int)
         limit = key.startswith("max_")
         if value > expected if limit else value != expected:
             relation = f"more than the {expected:,} allowed" if limit else f"not {expected:,}"
-            raise AssertionError(f"{found.network}: {figure} is {value:,}, {relation} ({value - expected:+,})\n\n{_rows(found, figure)}")
+            sentence = f"{found.network}: {figure} is {value:,}, {relation} ({value - expected:+,})"
+            raise AssertionError(f"{sentence}\n\n{_rows(found, figure)}")
     return found
 
 

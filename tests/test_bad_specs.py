@@ -73,7 +73,12 @@ def test_there_are_enough_of_them() -> None:
 @pytest.mark.parametrize("name", ["unknown_layer", "kernel_larger_than_map"])
 def test_the_command_line_exits_with_2_and_prints_no_traceback(name: str) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "cnnprof", "summarize", f"{name}.yaml"], cwd=BAD, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "cnnprof", "summarize", f"{name}.yaml"],
+        cwd=BAD,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == (BAD / f"{name}.txt").read_text()
@@ -81,7 +86,9 @@ def test_the_command_line_exits_with_2_and_prints_no_traceback(name: str) -> Non
 
 @pytest.mark.parametrize("path", ["missing.yaml", ".", "missing/"])
 def test_no_file(path: str, diagnostics: dict[str, tuple[str, int]]) -> None:
-    run = subprocess.run([sys.executable, "-m", "cnnprof", "summarize", path], cwd=BAD, capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(
+        [sys.executable, "-m", "cnnprof", "summarize", path], cwd=BAD, capture_output=True, text=True, timeout=60, check=False
+    )
     assert run.returncode == 2
     assert run.stderr.startswith("error")
     assert "Traceback" not in run.stderr

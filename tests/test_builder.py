@@ -198,7 +198,7 @@ def test_variants_and_settings() -> None:
     assert len(built(VARIANTS).module) == 4  # type: ignore[arg-type]
     assert len(built(VARIANTS, variant="large").module) == 7  # type: ignore[arg-type]
     assert built(VARIANTS, variant="large").input_shape == (3, 16, 16)
-    assert built(VARIANTS, ("classes=6",)).module[-1].out_features == 3  # type: ignore[index,union-attr]
+    assert built(VARIANTS, ("classes=6",)).module[-1].out_features == 3  # type: ignore[index]
     assert len(built(VARIANTS, ("depth=[4,4]", "size=4")).module) == 10  # type: ignore[arg-type]
 
 

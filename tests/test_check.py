@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -126,7 +126,7 @@ def test_output_formats(project: Path) -> None:
     assert json.loads(run("--output-format", "json", cwd=project).stdout)["networks"][0]["passed"] in (True, False)
     github = run("--output-format", "github", cwd=project).stdout
     assert "::error file=net.yaml,line=7,col=9,title=net.yaml::" in github
-    suite = xml.etree.ElementTree.fromstring(run("--output-format", "junit", cwd=project).stdout)
+    suite = ET.fromstring(run("--output-format", "junit", cwd=project).stdout)
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     assert run("--output-format", "concise", cwd=project).stdout.startswith("net.yaml:7:9: net.yaml: ")
     summary = project / "summary.md"

@@ -119,9 +119,7 @@ def test_csv_adds_up() -> None:
     assert run("summarize", "lenet", "lenet5", "--format", "csv").returncode == 2
 
 
-@pytest.mark.parametrize(
-    ("option", "dtype_bytes"), [("float32", 4), ("float16", 2), ("bfloat16", 2), ("float64", 8)]
-)
+@pytest.mark.parametrize(("option", "dtype_bytes"), [("float32", 4), ("float16", 2), ("bfloat16", 2), ("float64", 8)])
 def test_dtype_and_batch(option: str, dtype_bytes: int) -> None:
     text = run("summarize", "lenet", "--dtype", option, "--batch", "3", "--format", "json").stdout
     totals = json.loads(text)["totals"]

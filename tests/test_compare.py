@@ -7,19 +7,18 @@ import json
 from io import StringIO
 
 import pytest
+from bundled import built
 from torch import nn
 
 import cnnprof
 from cnnprof.compare import Change, compare
 from cnnprof.errors import UsageError
-from cnnprof.nets.targets import network
 from cnnprof.render.comparison import change, ratio, write
-from cnnprof.spec import target
 
 
 def profile(name: str) -> cnnprof.Profile:
-    built = network(target.find(name))  # type: ignore[arg-type]
-    return cnnprof.profile(built.module, built.input_shape, name=name)
+    net = built(name)
+    return cnnprof.profile(net.module, net.input_shape, name=name)
 
 
 def text(*names: str, by: str = "total", format: str = "table", every: bool = False, metric: str = "products") -> str:

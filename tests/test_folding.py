@@ -15,8 +15,8 @@ from cnnprof.spec import parser
 
 
 def profile(text: str) -> cnnprof.Profile:
-    built = build(parser.parse(Source("net.yaml", text)), "net")
-    return cnnprof.profile(built.module, built.input_shape, name="net")
+    net = build(parser.parse(Source("net.yaml", text)), "net")
+    return cnnprof.profile(net.module, net.input_shape, name="net")
 
 
 STACK = """

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bundled import built
 from render_streams import Stream, number, printed, read_table
 
 import cnnprof
-from cnnprof.nets.targets import network
 from cnnprof.render import View
-from cnnprof.spec import target
 
 WIDTHS = (60, 80, 120, 200, None)
 VIEWS: dict[tuple[str, str], dict[str, Any]] = {
@@ -35,8 +34,8 @@ CASES = [(name, view, width) for name, view in VIEWS for width in WIDTHS]
 
 @cache
 def profile(name: str) -> cnnprof.Profile:
-    built = network(target.find(name))
-    return cnnprof.profile(built.module, built.input_shape, name=name)
+    net = built(name)
+    return cnnprof.profile(net.module, net.input_shape, name=name)
 
 
 def golden_name(name: str, view: str, width: int | None) -> str:
@@ -53,7 +52,9 @@ def test_table(
         monkeypatch.delenv("COLUMNS", raising=False)
     else:
         monkeypatch.setenv("COLUMNS", str(width))
-    golden(golden_name(name, view, width), printed(profile(name), View(**VIEWS[name, view]), stream=Stream(terminal=width is not None)))
+    golden(
+        golden_name(name, view, width), printed(profile(name), View(**VIEWS[name, view]), stream=Stream(terminal=width is not None))
+    )
 
 
 @pytest.mark.parametrize("format", FORMATS)

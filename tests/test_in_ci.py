@@ -14,7 +14,13 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 SECTION = (ROOT / "README.md").read_text().partition("## In CI\n")[2].partition("\n## ")[0]
 NET = "input: 3x32x32\nlayers: [Conv2d: [8, 3], Flatten, Linear: 10]\n"
-CODE = "from torch import nn\n\n\nclass Net(nn.Sequential):\n    def __init__(self) -> None:\n        super().__init__(nn.Conv2d(3, 4, 3))\n"
+CODE = """from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 4, 3))
+"""
 
 
 def block(language: str, containing: str = "") -> str:

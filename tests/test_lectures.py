@@ -9,18 +9,16 @@ import subprocess
 import sys
 
 import pytest
+from bundled import built
 from facts import LECTURES
 
 import cnnprof
-from cnnprof.spec import target
 
 
 def profile(name: str, *, settings: tuple[str, ...] = (), size: str | None = None) -> cnnprof.Profile:
-    from cnnprof.nets.targets import network
-
     shape = tuple(map(int, size.split("x"))) if size else None
-    built = network(target.find(name), target.settings(settings), shape)
-    return cnnprof.profile(built.module, built.input_shape)
+    net = built(name, settings, shape)
+    return cnnprof.profile(net.module, net.input_shape)
 
 
 def printed(*arguments: str) -> str:

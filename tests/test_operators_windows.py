@@ -48,7 +48,9 @@ def test_convolutions(transposed: bool, data: st.DataObject, rank: int) -> None:
     weight = meta(first + (odd == "groups"), second, *options[0], dtype=other)
     bias = None if odd in ("no bias", "groups") else meta(outside * groups + (odd == "bias"), dtype=dtype)
     args = (x, weight, bias, *options[1:], transposed, extra if transposed else [0] * rank, groups)
-    agree(aten.convolution.default, args, real=on_cpu(aten.convolution.default, args, keep=odd == "dtype"))
+    real = on_cpu(aten.convolution.default, args, keep=odd == "dtype")
+    # Only without oneDNN, so for tiny maps, does torch keep a transposed output in a storage as large as its input.
+    agree(aten.convolution.default, args, real=real, room_of_real=not (transposed and rank == 3))
 
 
 def test_a_convolution_takes_any_layout() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from bundled import built
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import cnnprof
-from cnnprof.nets.targets import network
-from cnnprof.spec import library, target
+from cnnprof.spec import library
 
 META = torch.device("meta")
 
@@ -18,30 +18,30 @@ def counted_by_torch(module: nn.Module, shape: tuple[int, ...], batch: int = 1) 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module.eval()(torch.empty(batch, *shape, device="meta"))
     assert counter.get_total_flops() % 2 == 0
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in library.entries().values()])
 def test_products_and_shapes_are_torchs(name: str) -> None:
-    built = network(target.find(name))
-    found = cnnprof.profile(built.module, built.input_shape, batch=2)
-    assert found.products == counted_by_torch(built.module, built.input_shape, 2)
+    net = built(name)
+    found = cnnprof.profile(net.module, net.input_shape, batch=2)
+    assert found.products == counted_by_torch(net.module, net.input_shape, 2)
     assert found.complete
-    assert found.params == sum(p.numel() for p in built.module.parameters())
-    assert found.model_bytes == sum(t.numel() * t.element_size() for t in built.module.state_dict().values())
+    assert found.params == sum(p.numel() for p in net.module.parameters())
+    assert found.model_bytes == sum(t.numel() * t.element_size() for t in net.module.state_dict().values())
     with torch.no_grad():
-        output = built.module.eval()(torch.empty(2, *built.input_shape, device="meta"))
+        output = net.module.eval()(torch.empty(2, *net.input_shape, device="meta"))
     assert found.root.output_shape == tuple(output.shape[1:])
 
 
 @pytest.mark.parametrize("name", ["lenet", "alexnet", "resnet18", "googlenet", "efficientnet_b0"])
 def test_batch_and_dtype_scale(name: str) -> None:
-    built = network(target.find(name))
-    one, many = (cnnprof.profile(built.module, built.input_shape, batch=n) for n in (1, 7))
+    net = built(name)
+    one, many = (cnnprof.profile(net.module, net.input_shape, batch=n) for n in (1, 7))
     assert many.products == 7 * one.products
     assert many.output_bytes == 7 * one.output_bytes
     assert many.params == one.params
-    half = network(target.find(name), dtype=torch.float16)
+    half = built(name, dtype=torch.float16)
     small = cnnprof.profile(half.module, half.input_shape)
     assert small.dtype == "float16"
     assert small.cost.param_bytes * 2 == one.cost.param_bytes
@@ -72,7 +72,8 @@ class Tied(nn.Module):
         self.scale = nn.Parameter(torch.ones(8))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(self.first(x))) * self.scale
+        y: Tensor = self.second(self.first(self.first(x))) * self.scale
+        return y
 
 
 def test_ties_calls_and_strays() -> None:
@@ -129,7 +130,8 @@ def test_an_error_names_the_layer_and_restores_the_mode() -> None:
 def test_an_unknown_operator_makes_a_lower_bound() -> None:
     class Cholesky(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return torch.linalg.cholesky(x)
+            y: Tensor = torch.linalg.cholesky(x)
+            return y
 
     found = cnnprof.profile(nn.Sequential(nn.Linear(4, 4), Cholesky()), (4, 4))
     assert not found.complete

@@ -75,8 +75,7 @@ def _full(results: Sequence[Checked], file: TextIO) -> None:
         if not result.failures:
             continue
         file.write(f"{result.network}: FAILED\n")
-        for failure in result.failures:
-            file.write(f"  {sentence(failure)}\n")
+        file.writelines(f"  {sentence(failure)}\n" for failure in result.failures)
         for layer in result.layers:
             at = f"  at {layer.span}" if layer.span else ""
             file.write(f"    {layer.path}: {layer.metric} {_number(layer.was)} -> {_number(layer.now)}{at}\n")
@@ -90,8 +89,7 @@ def _concise(results: Sequence[Checked], file: TextIO) -> None:
         place = next((f"{layer.span}: " for layer in result.layers if layer.span), "")
         if result.error:
             file.write(f"{result.network}: {result.error.partition(chr(10))[0]}\n")
-        for failure in result.failures:
-            file.write(f"{place}{result.network}: {sentence(failure)}\n")
+        file.writelines(f"{place}{result.network}: {sentence(failure)}\n" for failure in result.failures)
 
 
 def _github(results: Sequence[Checked], file: TextIO) -> None:
@@ -100,8 +98,7 @@ def _github(results: Sequence[Checked], file: TextIO) -> None:
         span = next((layer.span for layer in result.layers if layer.span), None)
         place = f"file={_property(span.source.name)},line={span.line},col={span.column}," if span else ""
         lines = [result.error] if result.error else [sentence(failure) for failure in result.failures]
-        for line in lines:
-            file.write(f"::error {place}title={_property(result.network)}::{_data(line)}\n")
+        file.writelines(f"::error {place}title={_property(result.network)}::{_data(line)}\n" for line in lines)
 
 
 def _data(text: str) -> str:

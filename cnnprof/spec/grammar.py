@@ -121,9 +121,7 @@ class Named(Protocol):
     def required(self) -> bool: ...
 
 
-def bind(
-    callee: str, parameters: Sequence[Named], given: Arguments, call: Span, told: Collection[str] = ()
-) -> dict[str, Argument]:
+def bind(callee: str, parameters: Sequence[Named], given: Arguments, call: Span, told: Collection[str] = ()) -> dict[str, Argument]:
     """The arguments by parameter name. Raises SpecError for one too many, unknown or missing.
 
     `told` are those that the input gives, which torch's users are used to write.

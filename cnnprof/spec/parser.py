@@ -296,9 +296,8 @@ class _Parser:
         known = self.variables | {IN_CHANNELS}
         parameters: list[BlockParameter] = []
         for parameter in signature.parameters:
-            if parameter.default is not None:
-                parameter = replace(parameter, default=self.checked(parameter.default, known))
-            parameters.append(parameter)
+            default = None if parameter.default is None else self.checked(parameter.default, known)
+            parameters.append(replace(parameter, default=default))
             known |= {parameter.name}
         return Block(signature.name, tuple(parameters), self.body(signature.body, known), signature.span)
 

@@ -88,6 +88,6 @@ def settings(texts: Sequence[str]) -> dict[str, Argument]:
         if not equals or not name:
             raise UsageError(f'--set takes name=value, not "{text}"')
         if not value.strip():
-            raise UsageError(f'--set {name.strip()}= gives no value: --set {name.strip()}=10')
+            raise UsageError(f"--set {name.strip()}= gives no value: --set {name.strip()}=10")
         values[name.strip()] = parser.variable_value(reader.read(Source(f"--set {name.strip()}", value)), ())
     return values
