@@ -71,8 +71,8 @@ def update(
 ) -> list[tuple[str, Locked | None, Locked]]:
     """Measures the networks and writes the lock anew: name, old entry and new one of each.
 
-    `conditions` are those of new entries, and replace those of old ones where they are given. Nothing is written unless every network
-    could be measured.
+    `conditions` are those of new entries, and replace those of old ones where they are given. Nothing is written unless every
+    network could be measured.
     """
     with lock.updating(path):
         accepted = lock.read(path) if path.exists() else {}

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from cnnprof import __version__
+from cnnprof.commands import check, compare, schema, show, summarize, verify
 from cnnprof.commands import list as list_networks
-from cnnprof.commands import check, compare, schema, show, summarize
 from cnnprof.errors import EXIT_CANNOT_RUN, CnnprofError, full
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def _options(
 app.command("summarize")(summarize.summarize)
 app.command("compare")(compare.compare)
 app.command("check")(check.check)
+app.command("verify")(verify.verify)
 app.command("list")(list_networks.list_networks)
 app.command("show")(show.show)
 app.command("schema")(schema.schema)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from enum import Enum
 
+from cnnprof.errors import UsageError
 from cnnprof.profiling.profile import NOTHING, Cost, Layer, Profile
 
 
@@ -92,8 +93,10 @@ def compare(profiles: Sequence[Profile], by: str = "total") -> Comparison:
     """The profiles side by side: `by` is `total`, `kind` or `layer`.
 
     By layer, rows are aligned by their paths; where the networks are of different families, so that less than a third aligns, by
-    kind instead, and the remark says so.
+    kind instead, and the remark says so. Raises UsageError where they count by different conventions.
     """
+    if len(conventions := sorted({profile.convention for profile in profiles})) > 1:
+        raise UsageError(f"these profiles count by different conventions: {', '.join(conventions)}")
     totals = tuple(Total(key, tuple(metric.of(profile) for profile in profiles)) for key, metric in METRICS.items())
     made = Comparison(tuple(profiles), totals, by=by)
     if by == "kind":

@@ -67,9 +67,7 @@ class Failure:
 def locked(profile: Profile, before: Locked) -> Locked:
     """The network with the figures of a profile, under the same conditions and budgets as before."""
     figures = {path: _figures(cost) for path, cost in first_level(profile).items()}
-    return Locked(
-        before.input, before.batch, before.dtype, before.settings, _figures(profile.cost), figures, before.budgets
-    )
+    return Locked(before.input, before.batch, before.dtype, before.settings, _figures(profile.cost), figures, before.budgets)
 
 
 def first_level(profile: Profile) -> dict[str, Cost]:
@@ -135,9 +133,9 @@ def read(path: Path) -> dict[str, Locked]:
     if not isinstance(version, int) or version < 1:
         raise SpecError("lock", "the lock is damaged: it has no schema_version", Span(source, 1, 1))
     if version > VERSION:
-        line = _line_of(source, '"schema_version"')
+        place = Span(source, _line_of(source, '"schema_version"'), 1)
         advice = f"this cnnprof reads version {VERSION}: upgrade it"
-        raise SpecError("lock", f"the lock is of version {version}, written by a newer cnnprof", Span(source, line, 1), advice)
+        raise SpecError("lock", f"the lock is of version {version}, written by a newer cnnprof", place, advice)
     networks = data.get("networks")
     if not isinstance(networks, dict):
         raise SpecError("lock", 'the lock is damaged: it has no "networks"', Span(source, 1, 1))

@@ -67,6 +67,11 @@ def usual(*tensors: Tensor) -> bool:
     return all(x.stride() == meta(*x.shape).stride() for x in tensors)
 
 
+def tensors_of(output: Any) -> list[Tensor]:
+    """Those among what an operator returned: of gradients that were not wanted there are none."""
+    return [x for x in tree_leaves(output) if isinstance(x, Tensor)]
+
+
 def described(output: Any) -> list[Layout]:
     """Shape, strides and dtype of each tensor. The stride of a size of 1 is never used, and kernels differ in it."""
     return [
@@ -75,8 +80,7 @@ def described(output: Any) -> list[Layout]:
             tuple(stride if size > 1 else 0 for size, stride in zip(x.shape, x.stride(), strict=True)),
             x.dtype,
         )
-        for x in tree_leaves(output)
-        if isinstance(x, Tensor)
+        for x in tensors_of(output)
     ]
 
 
@@ -88,11 +92,13 @@ def agree(
     may_delegate: bool = False,
     real: Callable[[], object] | None = None,
     layout_of_real: bool = False,
+    room_of_real: bool = True,
 ) -> None:
     """Asserts that rule and torch return the same, cost the same, or both refuse.
 
     `may_delegate`: the rule may leave it to torch's kernel although torch accepts it. `real` calls the kernel of the CPU, which
-    checks more than that of the meta device; `layout_of_real`: its strides are right and the meta kernel's are not.
+    checks more than that of the meta device and takes the memory that the rule has to take, or does not for `room_of_real`;
+    `layout_of_real`: its shapes and strides are right and the meta kernel's are not.
     """
     kwargs = kwargs or {}
     known = rule(func)
@@ -100,13 +106,16 @@ def agree(
     assert known.output is not None
     expected, counted, refused = _torch(func, args, kwargs)
     layouts = described(expected)
+    rooms = [math.prod(shape) for shape, _, _ in layouts]
     if real is not None and not refused:
         result, refused = _try(real)
         if not refused:
             shapes, strides, _ = zip(*described(result), strict=True)
-            assert list(shapes) == [shape for shape, _, _ in layouts]
+            assert layout_of_real or list(shapes) == [shape for shape, _, _ in layouts]
             if layout_of_real:
-                layouts = [(shape, stride, dtype) for (shape, _, dtype), stride in zip(layouts, strides, strict=True)]
+                layouts = [(*layout, dtype) for *layout, (_, _, dtype) in zip(shapes, strides, layouts, strict=True)]
+            if room_of_real:
+                rooms = [x.untyped_storage().nbytes() // x.element_size() for x in tensors_of(result)]
     try:
         made = known.output(*args, **kwargs)
     except ShapeError as error:
@@ -118,11 +127,11 @@ def agree(
     assert not refused, "the rule accepts what torch refuses"
     assert described(made) == layouts
     inputs = {x.untyped_storage()._cdata for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
-    for ours, theirs in zip(tree_leaves(made), tree_leaves(expected), strict=True):
+    for ours, theirs, room in zip(tensors_of(made), tensors_of(expected), rooms, strict=True):
         assert ours.is_meta
         assert (ours is args[0]) == (theirs is args[0])
         assert ours is args[0] or ours.untyped_storage()._cdata not in inputs
-        assert ours is args[0] or ours.untyped_storage().nbytes() == ours.numel() * ours.element_size()
+        assert ours is args[0] or ours.untyped_storage().nbytes() == room * ours.element_size()
     terms = products_of(func, args, kwargs, made)
     assert terms is not None
     assert sum(math.prod(term) for term in terms) == counted

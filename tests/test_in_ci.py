@@ -25,7 +25,8 @@ class Net(nn.Sequential):
 
 def block(language: str, containing: str = "") -> str:
     """The fenced block of that language in the section."""
-    return next(text for text in re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL) if containing in text)
+    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
+    return next(text for text in blocks if containing in text)
 
 
 @pytest.fixture

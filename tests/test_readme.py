@@ -34,7 +34,7 @@ def test_a_stale_page_is_noticed() -> None:
 def test_set_up_and_test_commands_stand_where_ci_reads_them() -> None:
     """`.ci/run` takes both from the page, by these comments."""
     ci = Path(update_readme.README.parent, ".ci", "run").read_text(encoding="utf-8")
-    for name, command in (("set-up", "pip install -c constraints.txt -e '.[dev]'"), ("test", "pytest")):
+    for name, command in (("set-up", "pip install -c constraints.txt -e '.[dev]'"), ("test", "pytest -n auto")):
         assert f"readme_command {name}" in ci
         block = re.search(rf"^<!-- {name} command -->\n```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
         assert block is not None

@@ -32,7 +32,9 @@ def check(
     targets: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TARGET]", help="Networks to check; all that the lock names by default.", autocompletion=options.complete_network
+            metavar="[TARGET]",
+            help="Networks to check; all that the lock names by default.",
+            autocompletion=options.complete_network,
         ),
     ] = None,
     update: Annotated[bool, typer.Option("--update", help="Accept what the networks cost now.")] = False,

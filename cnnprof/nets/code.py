@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from cnnprof.operators import MetaMode
 from cnnprof.spec.target import CodeTarget
 
 
-def module_of(target: CodeTarget, settings: Mapping[str, Any]) -> nn.Module:
+def module_of(target: CodeTarget, settings: Mapping[str, Any], device: str = "meta") -> nn.Module:
     """The module that the target is, or that calling it with these keyword arguments gives.
 
-    It is made on the meta device, where nothing is allocated; where its constructor computes with values, on the CPU. Raises
-    UsageError where there is no such object, where the code fails, and where it gives something else.
+    It is made on the meta device, where nothing is allocated; where its constructor computes with values, on the CPU, as with
+    `device="cpu"`. Raises UsageError where there is no such object, where the code fails, and where it gives something else.
     """
     found = _find(target)
     text = f"{target.module}:{target.attribute}"
@@ -31,7 +32,7 @@ def module_of(target: CodeTarget, settings: Mapping[str, Any]) -> nn.Module:
         return found
     if not callable(found):
         raise UsageError(f'"{text}" is a {type(found).__name__}, neither a torch.nn.Module nor something that makes one')
-    made = _made(found, settings, text)
+    made = _made(found, settings, text, device)
     if not isinstance(made, nn.Module):
         raise UsageError(f'"{text}" gives a {type(made).__name__}, not a torch.nn.Module')
     return made
@@ -57,15 +58,15 @@ def _find(target: CodeTarget) -> Any:
     return found
 
 
-def _made(maker: Any, settings: Mapping[str, Any], text: str) -> Any:
+def _made(maker: Any, settings: Mapping[str, Any], text: str, device: str) -> Any:
+    if device == "meta":
+        # Whatever it is that needs data fails.
+        with suppress(Exception), torch.device("meta"), MetaMode():
+            return maker(**settings)
     try:
-        with torch.device("meta"), MetaMode():
-            return maker(**settings)
-    except Exception:  # whatever it is that needs data
-        try:
-            return maker(**settings)
-        except Exception as error:
-            raise UsageError(_failed(f'calling "{text}"', error)) from error
+        return maker(**settings)
+    except Exception as error:
+        raise UsageError(_failed(f'calling "{text}"', error)) from error
 
 
 def _failed(what: str, error: Exception) -> str:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from cnnprof.operators.shapes import Made, Several, Size, distinct, empty, floating, strided
 
 
 def gradient(*at: int) -> Callable[..., Made]:
-    """The rule of the backward of an operator that works element by element, on the tensors that stand there."""
+    """The rule of the backward of an operator that works element by element, on the tensors that stand there.
+
+    The first of them that has an order in memory decides that of the output.
+    """
 
     def output(*args: object, **_: object) -> Made:
         operands = [args[position] for position in at]
@@ -68,11 +72,19 @@ def convolution(
     groups: int,
     wanted: Sequence[bool],
 ) -> tuple[Tensor | None, ...] | None:
-    """The gradients of input, weight and bias, as far as they are wanted."""
+    """The gradients of input, weight and bias, as far as they are wanted; that of the weight is laid out as the weight is."""
     if not floating(grad) or not floating(x) or not floating(weight):
         return None
-    of_bias = weight.shape[1] * groups if transposed else weight.shape[0]
-    return _wanted(wanted, (x.shape, x), (weight.shape, weight), ([of_bias], weight))
+    channels = weight.shape[1] * groups if transposed else weight.shape[0]
+    of_x, of_weight, of_bias = _wanted(wanted, (x.shape, x), (weight.shape, weight), ([channels], weight))
+    if of_weight is not None and not weight.is_contiguous() and _channels_last(weight):
+        of_weight = strided(weight.shape, weight)  # else autograd would make a copy, in the layout of the weight
+    return of_x, of_weight, of_bias
+
+
+def _channels_last(x: Tensor) -> bool:
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return x.dim() in formats and x.is_contiguous(memory_format=formats[x.dim()])
 
 
 def batch_norm(
@@ -144,6 +156,11 @@ def mse_loss(x: Tensor, target: Tensor, reduction: int = MEAN) -> Made:
     if not floating(x) or x.dtype is not target.dtype or x.shape != target.shape or reduction != MEAN:
         return None
     return empty(x.shape, x).as_strided((), ())
+
+
+def mse_loss_backward(grad: Tensor, x: Tensor, target: Tensor, reduction: int) -> Made:
+    """The gradient of `x`, contiguous for any layout of it."""
+    return empty(x.shape, x) if floating(grad) and floating(x) and x.dtype is target.dtype and x.shape == target.shape else None
 
 
 def nll_loss(x: Tensor, target: Tensor, weight: Tensor | None, reduction: int, ignored: int) -> Several:

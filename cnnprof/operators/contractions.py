@@ -18,10 +18,12 @@ def addmm(bias: Tensor, x: Tensor, weight: Tensor, *, beta: float = 1, alpha: fl
 
 def mm(x: Tensor, weight: Tensor) -> Made:
     """rows x out_features, of x: rows x in_features and weight: in_features x out_features."""
-    if not floating(x) or not floating(weight) or x.dim() != 2 or weight.dim() != 2:
+    if not x.is_meta or not weight.is_meta or x.dim() != 2 or weight.dim() != 2:
         return None
     if weight.dtype is not x.dtype:
-        raise ShapeError(unlike(x, weight, "weight"))
+        raise ShapeError(unlike(x, weight, "weight"))  # integers too, which torch's meta kernel would take
+    if not floating(x):
+        return None
     (rows, features), (takes, out) = x.shape, weight.shape
     if features != takes:
         raise ShapeError(f"input has {features} features, the weight takes {takes}")

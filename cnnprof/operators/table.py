@@ -109,12 +109,12 @@ OUTPUTS: dict[str, Callable[..., Any]] = {
     "native_group_norm_backward": backward.group_norm,
     "_prelu_kernel_backward": backward.prelu,
     **_all(
-        """gelu_backward hardshrink_backward hardsigmoid_backward hardswish_backward hardtanh_backward leaky_relu_backward
-        sigmoid_backward silu_backward softplus_backward softshrink_backward tanh_backward threshold_backward""",
+        """gelu_backward hardshrink_backward hardsigmoid_backward hardswish_backward hardtanh_backward sigmoid_backward
+        silu_backward softplus_backward softshrink_backward tanh_backward""",
         backward.gradient(0, 1),
     ),
+    **_all("leaky_relu_backward threshold_backward rrelu_with_noise_backward", backward.gradient(1, 0)),
     "elu_backward": backward.gradient(0, 5),
-    "rrelu_with_noise_backward": backward.gradient(0, 1, 2),
     **_all(
         """_adaptive_avg_pool2d_backward _adaptive_avg_pool3d_backward _log_softmax_backward_data _softmax_backward_data
         adaptive_max_pool2d_backward adaptive_max_pool3d_backward avg_pool2d_backward avg_pool3d_backward
@@ -132,7 +132,7 @@ OUTPUTS: dict[str, Callable[..., Any]] = {
     **_all("select_backward slice_backward", backward.of_part),
     "constant_pad_nd": backward.constant_pad,
     "mse_loss": backward.mse_loss,
-    "mse_loss_backward": backward.gradient(1, 2),
+    "mse_loss_backward": backward.mse_loss_backward,
     "nll_loss_forward": backward.nll_loss,
     "nll_loss_backward": backward.nll_loss_backward,
     **_all("addcmul_ addcdiv_", backward.with_two),

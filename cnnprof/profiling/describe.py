@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import zip_longest
 from typing import Any, cast
 
 import torch
@@ -34,7 +35,7 @@ def arguments_of(module: nn.Module) -> str:
     cls = type(module)
     if hasattr(module, "parametrizations"):
         cls = cls.__bases__[0]  # torch made it a class of its own: ParametrizedConv2d
-    if not cls.__module__.startswith(_SIGNED) or isinstance(module, nn.Sequential):
+    if not cls.__module__.startswith(_SIGNED) or isinstance(module, nn.Sequential | nn.RNNBase | nn.RNNCellBase):
         return module.extra_repr()
     texts: list[str] = []
     for name, default in _signature(cast(Any, cls)):
@@ -48,6 +49,8 @@ def arguments_of(module: nn.Module) -> str:
             continue
         if name == "stride" and default is None and value == _plain(module.__dict__.get("kernel_size")):
             continue  # a pooling layer's default is its kernel
+        if name in {"kdim", "vdim"} and value == module.__dict__["embed_dim"]:
+            continue
         texts.append(repr(value) if name in _BY_POSITION and len(texts) < 2 else f"{name}={value!r}")
     return ", ".join(texts)
 
@@ -68,7 +71,7 @@ def _signature(cls: Any) -> list[tuple[str, Any]]:
 
 def _plain(value: Any) -> Any:
     """A tuple of equal numbers as the number, as one would write it."""
-    if isinstance(value, tuple) and len(value) > 1 and isinstance(value[0], int | float) and value.count(value[0]) == len(value):
+    if isinstance(value, tuple) and value and isinstance(value[0], int | float) and value.count(value[0]) == len(value):
         return value[0]
     return value
 
@@ -99,11 +102,47 @@ OPERATORS: Mapping[str, str] = {
     "__rmatmul__": "@",
     "pow": "**",
     "__pow__": "**",
+    "__rpow__": "**",
+    "__floordiv__": "//",
+    "__rfloordiv__": "//",
+    "remainder": "%",
+    "__mod__": "%",
+    "__rmod__": "%",
+    "eq": "==",
+    "__eq__": "==",
+    "ne": "!=",
+    "__ne__": "!=",
+    "lt": "<",
+    "__lt__": "<",
+    "le": "<=",
+    "__le__": "<=",
+    "gt": ">",
+    "__gt__": ">",
+    "ge": ">=",
+    "__ge__": ">=",
+    "__invert__": "~",
+    "bitwise_not": "~",
+    "__and__": "&",
+    "bitwise_and": "&",
+    "__or__": "|",
+    "bitwise_or": "|",
+    "__xor__": "^",
+    "bitwise_xor": "^",
     "__getitem__": "[]",
+    "__setitem__": "[]=",
+    "__contains__": "in",
+    "__bool__": "bool()",
+    "__int__": "int()",
+    "__index__": "int()",
+    "__float__": "float()",
+    "__format__": "format()",
+    "__array__": "numpy.asarray()",
 }
 """How Python writes what torch calls by name."""
 
-_HOMES = {"torch.nn.functional": "F", "torch._C._nn": "F", "torch._C._linalg": "torch.linalg", "torch.functional": "torch"}
+_HOMES = {"torch.nn.functional": "F", "torch._C._nn": "F", "torch.functional": "torch"}
+_FAMILIES = ("fft", "linalg", "special")
+"""Modules of torch whose functions have the module's name in front of theirs: `torch._C._linalg.linalg_norm`."""
 
 
 def call_of(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, str]:
@@ -112,31 +151,52 @@ def call_of(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     `("F.max_pool2d", "., kernel_size=3")`, `("x.view", "-1, 256")`, `("+", "")`.
     """
     name = func.__name__
+    if name == "__get__":  # of a property: its name is that of what it belongs to
+        return f"x.{getattr(func, '__self__', func).__name__}", ""
+    positions = _positions(func)
     owner = getattr(func, "__objclass__", None) or ("Tensor." in getattr(func, "__qualname__", "") and Tensor)
     home = getattr(func, "__module__", None) or ""
     if owner or home == "torch._tensor":
         if name in OPERATORS:
             return OPERATORS[name], ""
-        args = args[1:]
+        args, positions = args[1:], _positions(func)[1:]
         called = f"x.{name}"
     else:
-        called = f"{_HOMES.get(home, home if home.startswith('torch.') else 'torch')}.{name}"
+        family = next((family for family in _FAMILIES if home == f"torch._C._{family}"), "")
+        home = f"torch.{family}" if family else _HOMES.get(home, home if home.startswith("torch.") else "torch")
+        called = f"{home}.{name.removeprefix(f'{family}_')}"
     defaults = _defaults(func)
     named = {key: value for key, value in kwargs.items() if key not in defaults or defaults[key] is not value}
-    written = [_written(value) for value in args] + [f"{key}={_written(value)}" for key, value in named.items()]
+    written = [_by_position(value, key) for key, value in zip_longest(positions[: len(args)], args)]
+    written += [f"{key}={_written(value)}" for key, value in named.items()]
     return called, ", ".join(written)
+
+
+def _by_position(value: Any, name: str | None) -> str:
+    """A number by its name, as those of a layer are, where the function is written in Python; `., kernel_size=3`."""
+    named = name and isinstance(value, int | float | tuple)
+    return f"{name}={_written(value)}" if named else _written(value)
+
+
+@cache
+def _positions(func: Callable[..., Any]) -> Sequence[str]:
+    """The names of the arguments that can be given by position; none for a function in C++, or for any number of arguments."""
+    return tuple(p.name for p in _parameters(func) if p.kind is p.POSITIONAL_OR_KEYWORD)
 
 
 @cache
 def _defaults(func: Callable[..., Any]) -> Mapping[str, Any]:
     """The defaults of a function in Python, which hands all its arguments on by name; of one in C++ none are known."""
+    return {p.name: p.default for p in _parameters(func) if p.default is not p.empty}
+
+
+def _parameters(func: Callable[..., Any]) -> Sequence[inspect.Parameter]:
     # F.max_pool2d chooses between two functions by `return_indices`, and only those have a signature.
     func = getattr(torch.nn.functional, f"_{func.__name__}", func)
     try:
-        parameters = inspect.signature(func).parameters.values()
+        return tuple(inspect.signature(func).parameters.values())
     except (ValueError, TypeError):
-        return {}
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+        return ()
 
 
 def _written(value: Any) -> str:

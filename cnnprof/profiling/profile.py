@@ -7,14 +7,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from fractions import Fraction
+from io import StringIO
+from typing import Literal, TypeAlias
+
+PRODUCTS = "products"
+"""The convention that is our own definition."""
 
 Shape: TypeAlias = tuple[int, ...]
 """Sizes without the batch dimension, as `64x55x55` is printed: `(64, 55, 55)`."""
 
 Term: TypeAlias = tuple[int, ...]
 """The factors of one product, in the order in which a textbook writes them: `(32, 24, 24, 1, 5, 5)` for 32·24²·1·5²."""
+
+FieldSize: TypeAlias = 'tuple[int | Literal["all"] | None, ...] | None'
+"""Pixels per axis of the input: `all` after an operator that reads a whole axis, None where it is not known."""
+
+FieldStride: TypeAlias = "tuple[int | Fraction | None, ...] | None"
+"""The same for strides: fractions after a transposed convolution, None where there are no neighbours or it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,8 @@ class Cost:
     """Bytes of the distinct buffers (BatchNorm's statistics), which are no parameters."""
     unknown: tuple[str, ...] = ()
     """Operators that ran and stand in no table, each once: the count of products cannot know them."""
+    retained_bytes: int = field(default=0, kw_only=True)
+    """Bytes that it allocates in a training pass and that live until the backward pass begins; 0 where that was not asked for."""
 
     @property
     def complete(self) -> bool:
@@ -58,6 +71,7 @@ class Cost:
             self.param_bytes + other.param_bytes,
             self.buffer_bytes + other.buffer_bytes,
             unknown,
+            retained_bytes=self.retained_bytes + other.retained_bytes,
         )
 
 
@@ -87,6 +101,11 @@ class Layer:
     note: str = ""
     """What the reader has to know of this row, if anything: `not called`."""
     children: tuple[Layer, ...] = ()
+    receptive_field: FieldSize = None
+    """How many pixels of the network's first input an element of the first output can depend on, along each axis, as if there were
+    no borders."""
+    stride: FieldStride = None
+    """How many pixels neighbouring elements of the output are apart, along each axis."""
 
     def __post_init__(self) -> None:
         if self.children:
@@ -143,6 +162,8 @@ class Profile:
     dtype: str
     """As torch names it, without the prefix: `float32`."""
     root: Layer
+    convention: str = PRODUCTS
+    """How `products` are counted: by our own definition, or as another tool counts."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -174,6 +195,11 @@ class Profile:
         return self.cost.output_bytes
 
     @property
+    def buffer_bytes(self) -> int:
+        """Bytes of the distinct buffers."""
+        return self.cost.buffer_bytes
+
+    @property
     def model_bytes(self) -> int:
         """Bytes of parameters and buffers."""
         return self.cost.model_bytes
@@ -182,6 +208,22 @@ class Profile:
     def complete(self) -> bool:
         """Whether `products` is exact rather than a lower bound."""
         return self.cost.complete
+
+    def __str__(self) -> str:
+        """The table that `cnnprof summarize` prints."""
+        return self._written("table").rstrip("\n")
+
+    def to_json(self) -> str:
+        """The profile as JSON, as `cnnprof summarize --format json` writes it: raw integers, their definitions beside them."""
+        return self._written("json")
+
+    def _written(self, format: str) -> str:
+        # The renderers are built on this module; they are needed only here, when somebody prints.
+        from cnnprof.render import View, write
+
+        text = StringIO()
+        write(self, View(), text, format)
+        return text.getvalue()
 
 
 def leaves(root: Layer) -> Iterator[Layer]:

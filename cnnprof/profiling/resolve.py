@@ -13,7 +13,7 @@ from cnnprof.errors import Span, UsageError
 from cnnprof.nets.code import module_of
 from cnnprof.nets.targets import network
 from cnnprof.profiling.inputs import Given, given_for
-from cnnprof.profiling.profile import Profile
+from cnnprof.profiling.profile import PRODUCTS, Profile
 from cnnprof.profiling.profiler import profile
 from cnnprof.profiling.saved_profile import read_profile
 from cnnprof.spec.expressions import evaluate
@@ -24,13 +24,14 @@ from cnnprof.spec.target import CodeTarget, SavedTarget, SpecTarget, Target
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What the user asked of a target: `--input`, `--batch`, `--set` and `--dtype`."""
+    """What the user asked of a target: `--input`, `--batch`, `--set`, `--dtype` and `--convention`."""
 
     inputs: Sequence[InputOption] = ()
     """None: the spec's own."""
     batch: int = 1
     settings: Mapping[str, Argument] = field(default_factory=dict)
     dtype: str = "float32"
+    convention: str = PRODUCTS
 
     @property
     def untouched(self) -> bool:
@@ -48,18 +49,18 @@ class Subject:
     lines: Mapping[str, Span]
     """The place in its spec of each module, by path; empty where it comes from no spec."""
 
-    def profile(self) -> Profile:
+    def profile(self, convention: str = PRODUCTS) -> Profile:
         """What the module costs for what it is given."""
-        return profile(self.module, self.given, name=self.name)
+        return profile(self.module, self.given, name=self.name, convention=convention)
 
 
 def profile_of(target: Target, conditions: Conditions) -> Profile:
     """The profile of a target; a saved one is read and not measured. Raises UsageError where the conditions do not fit it."""
     if isinstance(target, SavedTarget):
         if not conditions.untouched:
-            raise UsageError(f'"{target.name}" is a saved profile: --input, --batch, --set and --dtype cannot change it')
+            raise UsageError(f'"{target.name}" is a saved profile: --input, --batch, --set, --dtype, --convention cannot change it')
         return read_profile(target.source)
-    return subject_of(target, conditions).profile()
+    return subject_of(target, conditions).profile(conditions.convention)
 
 
 def subject_of(target: Target, conditions: Conditions) -> Subject:
@@ -81,7 +82,7 @@ def _of_spec(target: SpecTarget, conditions: Conditions) -> Subject:
 
 
 def _of_code(target: CodeTarget, conditions: Conditions) -> Subject:
-    module = module_of(target, {name: _plain(argument) for name, argument in conditions.settings.items()})
+    module = module_of(target, {name: plain(argument) for name, argument in conditions.settings.items()})
     if not conditions.inputs:
         raise UsageError(f"{target.module}:{target.attribute} does not say what it is given: --input 3x224x224")
     dtype: torch.dtype = getattr(torch, conditions.dtype)
@@ -90,6 +91,6 @@ def _of_code(target: CodeTarget, conditions: Conditions) -> Subject:
     return Subject(target.name, module, given_for(conditions.inputs, conditions.batch, dtype), {})
 
 
-def _plain(argument: Argument) -> Any:
+def plain(argument: Argument) -> Any:
     """The value of a setting as Python code takes it."""
-    return [_plain(item) for item in argument] if isinstance(argument, tuple) else evaluate(argument, {})
+    return [plain(item) for item in argument] if isinstance(argument, tuple) else evaluate(argument, {})

@@ -12,21 +12,32 @@ from collections.abc import Iterator, Mapping, Set
 
 from torch import nn
 
+from cnnprof.profiling.counting import Counting, products_of_call
 from cnnprof.profiling.describe import OPERATORS, arguments_of, kind_of
 from cnnprof.profiling.owned import NOTHING_OWNED, Owned, owned_by, together
-from cnnprof.profiling.profile import Cost, Layer, Term
+from cnnprof.profiling.profile import Cost, Layer, Shape, Term
 from cnnprof.profiling.trace import Call, Operation, Trace, is_parametrized, is_torchs
 
 
-def layers_of(trace: Trace, paths: Mapping[nn.Module, str]) -> Layer:
-    """The tree of layers of a traced pass. `paths` names the modules."""
-    ((_, call),) = trace.top.module_calls()
-    return _Rows(trace.called, paths).layer(call, 0)
+def layers_of(trace: Trace, paths: Mapping[nn.Module, str], count: Counting = products_of_call) -> Layer:
+    """The tree of layers of a traced pass. `paths` names the modules, `count` counts a row."""
+    return _Rows(trace.called, paths, count).layer(_whole(trace.top), 0)
+
+
+def _whole(top: Call) -> Call:
+    """The call of the network itself, with what its hooks ran after it; all that ran where the hooks never saw it."""
+    for event in top.events:
+        if isinstance(event, Call) and event.callee is top.callee:
+            rest = [other for other in top.events if other is not event]
+            event.events += rest
+            return event
+    return top
 
 
 class _Rows:
-    def __init__(self, called: Set[nn.Module], paths: Mapping[nn.Module, str]) -> None:
+    def __init__(self, called: Set[nn.Module], paths: Mapping[nn.Module, str], count: Counting) -> None:
         self.paths = paths
+        self.count = count
         self.owned = owned_by(paths)
         self.called = called
         self.seen: set[nn.Module] = set()
@@ -39,12 +50,13 @@ class _Rows:
         self.seen.add(module)
         named = (path, kind_of(module), arguments_of(module), depth, call.inputs, call.outputs)
         if self.is_container(call, module, depth):
-            return Layer(*named, note=note, children=tuple(self.children(call, module, path, depth + 1)))
+            below_it = tuple(self.children(call, module, path, depth + 1))
+            return Layer(*named, note=note, children=below_it, receptive_field=call.field.size, stride=call.field.stride)
         own = self.owned.pop(module, NOTHING_OWNED)
         if module._modules:
             below = list(module.modules())[1:] if is_parametrized(module) else list(self.idle(module))
             own = together([own, *(self.owned.pop(part, NOTHING_OWNED) for part in below)])
-        return Layer(*named, *_costing(own, call), note)
+        return Layer(*named, *self.costing(own, call), note, receptive_field=call.field.size, stride=call.field.stride)
 
     def is_container(self, call: Call, module: nn.Module, depth: int) -> bool:
         if is_parametrized(module):
@@ -75,7 +87,9 @@ class _Rows:
                     depth,
                     event.inputs,
                     event.outputs,
-                    *_costing(NOTHING_OWNED, alone),
+                    *self.costing(NOTHING_OWNED, alone),
+                    receptive_field=event.field.size,
+                    stride=event.field.stride,
                 )
             elif isinstance(event.callee, str):
                 if next(event.module_calls(), None):
@@ -87,7 +101,13 @@ class _Rows:
 
     def function(self, call: Call, name: str, path: str, depth: int, names: Counter[str]) -> Layer:
         place = _numbered(path, next(call.operations()).operator if name in OPERATORS.values() else name.rpartition(".")[2], names)
-        return Layer(place, name, call.arguments, depth, call.inputs, call.outputs, *_costing(NOTHING_OWNED, call))
+        named = (place, name, call.arguments, depth, call.inputs, call.outputs)
+        return Layer(*named, *self.costing(NOTHING_OWNED, call), receptive_field=call.field.size, stride=call.field.stride)
+
+    def costing(self, own: Owned, call: Call) -> tuple[Cost, tuple[Shape, ...], tuple[Term, ...]]:
+        """The cost of a row that owns these and ran that, and the arithmetic behind it."""
+        terms, unknown = self.count(call)
+        return own.cost(sum(map(math.prod, terms)), call.output_bytes, unknown), own.shapes, terms
 
     def idle(self, module: nn.Module) -> Iterator[nn.Module]:
         """The modules below that own something and were not called, as far as none that was called stands between."""
@@ -96,17 +116,6 @@ class _Rows:
                 if below in self.owned:
                     yield below
                 yield from self.idle(below)
-
-
-def _costing(own: Owned, call: Call) -> tuple[Cost, tuple[tuple[int, ...], ...], tuple[Term, ...]]:
-    """The cost of a row that owns these and ran that, and the arithmetic behind it."""
-    terms: tuple[Term, ...] = ()
-    unknown: dict[str, None] = {}
-    for operation in call.operations():
-        terms += operation.terms
-        if not operation.known:
-            unknown[operation.operator] = None
-    return own.cost(sum(map(math.prod, terms)), call.output_bytes, tuple(unknown)), own.shapes, terms
 
 
 def _is_empty(module: nn.Module) -> bool:

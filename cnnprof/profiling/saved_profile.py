@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from typing import Any
 
 from cnnprof.errors import Source, Span, SpecError
-from cnnprof.profiling.profile import Cost, Layer, Profile, Shape
+from cnnprof.profiling.profile import PRODUCTS, Cost, Layer, Profile, Shape
+from cnnprof.render.conventions import CONVENTIONS
 
 _VERSION = 1
 
@@ -39,18 +41,20 @@ def _profile(data: dict[str, Any]) -> Profile:
         root = leaves[0] if len(leaves) == 1 else Layer("", str(data["network"]), "", 0, (), (), children=tuple(leaves))
     else:
         root = _tree(containers.pop(0), containers, leaves)
-    return Profile(str(data["network"]), _shapes(data["input"]), int(data["batch"]), str(data["dtype"]), root)
+    convention = data.get("convention", PRODUCTS)
+    if convention not in CONVENTIONS:
+        raise ValueError(f'has an unknown convention "{convention}"')
+    return Profile(str(data["network"]), _shapes(data["input"]), int(data["batch"]), str(data["dtype"]), root, convention)
 
 
 def _leaf(row: dict[str, Any], number: int) -> Layer:
-    cost = Cost(
-        *(int(row[key]) for key in ("params", "trainable_params", "products", "output_bytes", "param_bytes", "buffer_bytes")),
-        unknown=tuple(row["unknown"]),
-    )
+    keys = ("params", "trainable_params", "products", "output_bytes", "param_bytes", "buffer_bytes")
+    params, trainable, products, output_bytes, param_bytes, buffer_bytes = (int(row[key]) for key in keys)
+    cost = Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, tuple(row["unknown"]))
     if row["path"] is None:  # the rows that --top left out
         return Layer(f"others{number}", f"({row['others']} others)", "", 1, (), (), cost)
     shapes = _shapes(row["input_shape"]), _shapes(row["output_shape"])
-    return Layer(row["path"], row["kind"], row["arguments"], int(row["depth"]), *shapes, cost, note=row["note"])
+    return Layer(row["path"], row["kind"], row["arguments"], int(row["depth"]), *shapes, cost, note=row["note"], **_fields(row))
 
 
 def _tree(entry: dict[str, Any], waiting: list[dict[str, Any]], leaves: list[Layer]) -> Layer:
@@ -66,7 +70,23 @@ def _tree(entry: dict[str, Any], waiting: list[dict[str, Any]], leaves: list[Lay
             children.append(_tree(waiting.pop(0), waiting, leaves))
             place += int(inner["rows"])
     shapes = _shapes(entry["input_shape"]), _shapes(entry["output_shape"])
-    return Layer(entry["path"], entry["kind"], entry["arguments"], int(entry["depth"]), *shapes, children=tuple(children))
+    named = entry["path"], entry["kind"], entry["arguments"], int(entry["depth"])
+    return Layer(*named, *shapes, children=tuple(children), **_fields(entry))
+
+
+def _fields(entry: dict[str, Any]) -> dict[str, Any]:
+    """The receptive field and the stride of a row, as a layer takes them; the first profiles had none."""
+    size, stride = entry.get("receptive_field"), entry.get("stride")
+    return {
+        "receptive_field": None if size is None else tuple(value if value in (None, "all") else int(value) for value in size),
+        "stride": None if stride is None else tuple(value if value is None else _number(value) for value in stride),
+    }
+
+
+def _number(value: Any) -> int | Fraction:
+    """A number, or the text of a fraction."""
+    number = Fraction(value)
+    return number.numerator if number.denominator == 1 else number
 
 
 def _shapes(value: Any) -> tuple[Shape, ...]:

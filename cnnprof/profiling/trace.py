@@ -6,22 +6,29 @@ user's own `forward` calls them; what torch's layers call is their own affair.
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import field as field_of
 from functools import cache
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules import module as module_hooks
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import SUPPORTED_NODES, tree_leaves
 
+from cnnprof.errors import CnnprofError
 from cnnprof.operators import MetaMode, products_of, writes
 from cnnprof.profiling.describe import call_of
+from cnnprof.profiling.elsewhere import met, stand_in
 from cnnprof.profiling.profile import Shape, Term
+from cnnprof.profiling.receptive_field import NO_FIELD, Field, ReceptiveFields
 
 
 @dataclass(slots=True)
@@ -34,6 +41,8 @@ class Operation:
     output_bytes: int
     terms: tuple[Term, ...]
     known: bool
+    field: Field = NO_FIELD
+    """The receptive field of its first output."""
 
 
 @dataclass(slots=True)
@@ -51,7 +60,9 @@ class Call:
     inputs: tuple[Shape, ...] = ()
     outputs: tuple[Shape, ...] = ()
     output_bytes: int = 0
-    events: list[Operation | Call] = field(default_factory=list)
+    field: Field = NO_FIELD
+    """The receptive field of its first output."""
+    events: list[Operation | Call] = field_of(default_factory=list)
 
     def calls(self) -> Iterator[Call]:
         """The calls that it made."""
@@ -75,6 +86,18 @@ class Call:
                 yield from event.operations(inner)
 
 
+class Failure(NamedTuple):
+    """Where an error was raised."""
+
+    error: BaseException | None = None
+    module: nn.Module | None = None
+    function: str = ""
+    """As one writes it, `x.item`; empty where none was noted."""
+
+
+_FAILED = object()
+
+
 class Trace(MetaMode):
     """What one pass did, as a tree of calls. `top` holds the module's own call."""
 
@@ -83,9 +106,13 @@ class Trace(MetaMode):
         self.top = Call(module, 0)
         self.stack = [self.top]
         self.called: set[nn.Module] = set()
+        self.thread = threading.get_ident()
+        self.failure = Failure()
+        """The last error: an earlier one the network has caught."""
         self.operators = 0
         self.written: dict[int, int] = {}
         """For each storage that an operator allocated, by its address, the number of that operator."""
+        self.fields = ReceptiveFields()
         self.functions = _Functions(self)
         self.naming = False
         """Whether `functions` is on the stack of modes: only then a function call costs anything."""
@@ -97,8 +124,10 @@ class Trace(MetaMode):
         """
         module = self.top.callee
         assert isinstance(module, nn.Module)
-        before = module_hooks.register_module_forward_pre_hook(self.enter)
-        after = module_hooks.register_module_forward_hook(self.leave, with_kwargs=True)
+        before = module_hooks.register_module_forward_pre_hook(self.enter)  # type: ignore[arg-type]  # which may return other arguments
+        after = module_hooks.register_module_forward_hook(self.leave, with_kwargs=True, always_call=True)
+        for tensor in tensors_in((args, dict(kwargs)))[:1]:
+            self.fields.start(tensor)
         try:
             with self:
                 if stand_ins:
@@ -109,23 +138,35 @@ class Trace(MetaMode):
             self.name_functions(False)
             before.remove()
             after.remove()
+            module_hooks._global_forward_hooks_with_kwargs.pop(after.id, None)  # torch forgets that
+            self.fields.forget()
 
-    def enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """The hook before a module's `forward`."""
+    def enter(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """The hook before a module's `forward`. What a layer of torch's is given is all on meta, for some refuse the rest."""
+        if threading.get_ident() != self.thread:
+            raise CnnprofError("it calls its modules from several threads, and what runs in another one cannot be seen")
         call = Call(module, self.operators, self.naming)
         self.stack[-1].events.append(call)
         self.stack.append(call)
         self.called.add(module)
-        self.name_functions(not is_torchs(type(module)))
+        torchs = is_torchs(type(module))
+        self.name_functions(not torchs)
+        return _with_stand_ins(args) if torchs else None
 
-    def leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        """The hook after it."""
+    def leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None, output: Any = _FAILED) -> None:
+        """The hook after it. After an error torch calls it without an output."""
+        if output is _FAILED:
+            self.fail(sys.exc_info()[1])
+            if self.stack[-1].callee is module:  # else the error came before `enter`
+                self.name_functions(self.stack.pop().named)
+            return
         call = self.stack.pop()
         self.name_functions(call.named)
         call.inputs = _shapes(tensors_in((args, kwargs)) if kwargs else tensors_in(args))
         outputs = tensors_in(output)
         call.outputs = _shapes(outputs)
         call.output_bytes = self.fresh_bytes(outputs, call.start)
+        call.field = self.fields.of(outputs)
 
     def name_functions(self, on: bool) -> None:
         """Switches the mode that sees function calls on or off."""
@@ -142,19 +183,34 @@ class Trace(MetaMode):
         above = self.stack[-1]
         self.stack.append(call)
         self.naming = False  # torch has taken the mode off the stack meanwhile
+        output = None
         try:
             output = func(*args, **kwargs)
+        except Exception as error:
+            self.fail(error, call_of(func, args, kwargs)[0])
+            raise
         finally:
             self.naming = True
-        self.stack.pop()
+            self.stack.pop()
+            self.note(call, above, func, args, kwargs, output)
+        return output
+
+    def note(self, call: Call, above: Call, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        """Completes the call of a function, and puts it where it belongs."""
         if call.events:
             call.callee, call.arguments = call_of(func, args, kwargs)
             call.inputs = _shapes(tensors_in((args, kwargs)))
             outputs = tensors_in(output)
             call.outputs = _shapes(outputs)
             call.output_bytes = self.fresh_bytes(outputs, call.start)
+            call.field = self.fields.of(outputs)
             above.events.append(call)
-        return output
+
+    def fail(self, error: BaseException | None, function: str = "") -> None:
+        """Keeps where an error was first seen: innermost."""
+        if self.failure.error is not error:
+            module = next((call.callee for call in reversed(self.stack) if isinstance(call.callee, nn.Module)), None)
+            self.failure = Failure(error, module, function)
 
     def fresh_bytes(self, tensors: Iterable[Tensor], since: int) -> int:
         """Bytes of the distinct storages of those tensors that operators have allocated since then."""
@@ -168,8 +224,19 @@ class Trace(MetaMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        output = self.answer(func, args, kwargs)
+        events = self.stack[-1].events
+        noted = len(events)
+        try:
+            output = self.answer(func, args, kwargs)
+        except Exception:
+            moved = met(func, args, kwargs)
+            if moved is None:
+                raise
+            del events[noted:]
+            args, kwargs = moved
+            output = self.answer(func, args, kwargs)
         outputs = [output] if isinstance(output, Tensor) else tensors_in(output)
+        self.fields.follow(func, args, kwargs, outputs)
         output_bytes = 0
         if outputs and writes(func):
             # What else an operator returns, the indices of a pool, its caller may drop: the first is the result.
@@ -179,11 +246,14 @@ class Trace(MetaMode):
         self.operators += 1
         terms = products_of(func, args, kwargs, output)
         name = func.__name__.partition(".")[0]
+        if name.startswith("_record_function"):
+            return output  # a mark for torch's own profiler
         call = self.stack[-1]
         # The layers of torch that hold no others are one row: their operators need no shapes of their own.
         whole = isinstance(call.callee, nn.Module) and not call.callee._modules and not self.naming
         inputs, sizes = ((), ()) if whole else (_shapes(tensors_in(args)), _shapes(outputs))
-        call.events.append(Operation(name, inputs, sizes, output_bytes, terms or (), terms is not None))
+        field = NO_FIELD if whole else self.fields.of(outputs)
+        call.events.append(Operation(name, inputs, sizes, output_bytes, terms or (), terms is not None, field))
         return output
 
 
@@ -205,7 +275,8 @@ def _is_torchs(module: str) -> bool:
 
 def is_torchs(cls: type[nn.Module]) -> bool:
     """Whether a class computes as one of torch's layers, or of ours, does: its `forward` is not the user's."""
-    return _is_torchs(cls.forward.__module__)
+    forward = getattr(cls, "forward", None)  # a scripted module's class has none
+    return _is_torchs(getattr(forward, "__module__", "torch.") or "")
 
 
 def is_parametrized(module: nn.Module) -> bool:
@@ -213,31 +284,72 @@ def is_parametrized(module: nn.Module) -> bool:
     return "parametrizations" in module._modules
 
 
+_LAZY = frozenset({UninitializedParameter, UninitializedBuffer})
+
+
 def stand_ins_of(modules: Mapping[nn.Module, str]) -> dict[str, Tensor]:
     """A tensor without data for each parameter and buffer that has some, by name. What is tied gets the same stand-in."""
     made: dict[Tensor, Tensor] = {}
     named: dict[str, Tensor] = {}
     for module, path in modules.items():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue  # its parameters live in C++
         if module._parameters or module._buffers:
             for name, tensor in chain(module._parameters.items(), module._buffers.items()):
+                if type(tensor) in _LAZY:
+                    raise CnnprofError("a lazy module gets its sizes from its first call: run it once on an input")
                 if tensor is not None and not tensor.is_meta:
                     if tensor not in made:
-                        made[tensor] = torch.empty_like(tensor, device="meta")
+                        made[tensor] = stand_in(tensor)
                     named[f"{path}.{name}" if path else name] = made[tensor]
     return named
 
 
+_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+
+
 def tensors_in(value: Any) -> list[Tensor]:
     """The tensors in a structure of any kind, in order."""
-    if isinstance(value, Tensor):
+    if type(value) is Tensor and not _is_wrapped(value):
         return [value]
     found: list[Tensor] = []
-    for item in value if type(value) in (tuple, list) else tree_leaves(value):
-        if isinstance(item, Tensor):
-            found.append(item)
-        elif isinstance(item, tuple | list | dict) and item:
-            found += tensors_in(item)
+    _collect(value, found)
     return found
+
+
+def _collect(value: Any, found: list[Tensor]) -> None:
+    if isinstance(value, Tensor):
+        while _is_wrapped(value):
+            value = torch._C._functorch.get_unwrapped(value)  # what vmap and grad hand on has no storage
+        found.append(value)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            _collect(item, found)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            _collect(item, found)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for part in fields(value):
+            _collect(getattr(value, part.name, None), found)
+    elif type(value) in SUPPORTED_NODES:
+        for leaf in tree_leaves(value):
+            _collect(leaf, found)
+
+
+def _with_stand_ins(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """The arguments with a stand-in for each tensor that is not on meta; None where all are."""
+    for item in args:
+        if type(item) is not Tensor or not item.is_meta:
+            break
+    else:
+        return None
+    if all(tensor.is_meta for tensor in tensors_in(args)):
+        return None
+    # The batch sizes of a packed sequence are values, even if the sequence has none.
+    return tuple(
+        stand_in(item) if isinstance(item, Tensor) else (_with_stand_ins(item) or item) if type(item) is tuple else item
+        for item in args
+    )
 
 
 def _shapes(tensors: Iterable[Tensor]) -> tuple[Shape, ...]:

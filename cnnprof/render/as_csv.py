@@ -6,7 +6,7 @@ import csv
 import io
 from typing import TextIO
 
-from cnnprof.profiling.profile import Profile
+from cnnprof.profiling.profile import PRODUCTS, Profile
 from cnnprof.render import quantities
 from cnnprof.render.columns import Value, caption, find
 from cnnprof.render.grid import first_of_names
@@ -35,7 +35,8 @@ def write(profile: Profile, view: View, file: TextIO) -> None:
     captioned = first_of_names(columns)
     buffer = io.StringIO()
     lines = csv.writer(buffer, lineterminator="\n")
-    lines.writerow([column.machine_name for column in columns])
+    # There is no other place to say whose count it is.
+    lines.writerow([profile.convention if column.key == PRODUCTS else column.machine_name for column in columns])
     for row in rows(profile, view):
         cells = [_cell(column.value(row)) for column in columns]
         if row.layer is None and captioned is not None:

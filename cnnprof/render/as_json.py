@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any, TextIO
 
-from cnnprof.profiling.profile import Cost, Profile, Shape
-from cnnprof.render.definitions import DEFINITIONS
+from cnnprof.profiling.profile import Cost, FieldSize, FieldStride, Profile, Shape
+from cnnprof.render.conventions import definitions
 from cnnprof.render.row import Role, Row
 from cnnprof.render.view import View, rows
 
@@ -45,7 +45,8 @@ def to_dict(profile: Profile, view: View | None = None) -> dict[str, Any]:
         "input": _shapes(profile.input_shapes),
         "batch": profile.batch,
         "dtype": profile.dtype,
-        "definitions": {key: definition.full for key, definition in DEFINITIONS.items()},
+        "convention": profile.convention,
+        "definitions": {key: definition.full for key, definition in definitions(profile.convention).items()},
         "totals": _cost(profile.cost),
         "layers": [_row(row) for row in rows(profile, view or View()) if row.role is not Role.TOTAL],
         "containers": _containers(profile, view or View()),
@@ -66,7 +67,8 @@ def _containers(profile: Profile, view: View) -> list[dict[str, Any]]:
         if row.role is Role.CONTAINER and row.layer:
             layer = row.layer
             entry = {"path": layer.path, "kind": layer.kind, "arguments": layer.arguments, "depth": row.level}
-            entry |= {"input_shape": _shapes(layer.input_shapes), "output_shape": _shapes(layer.output_shapes), "first": place}
+            entry |= {"input_shape": _shapes(layer.input_shapes), "output_shape": _shapes(layer.output_shapes)}
+            entry |= {"receptive_field": _axes(layer.receptive_field), "stride": _axes(layer.stride), "first": place}
             found.append(entry)
             open_.append(entry)
         place += row.role is Role.LAYER
@@ -82,6 +84,8 @@ def _row(row: Row) -> dict[str, Any]:
         "depth": layer.depth if layer else None,
         "input_shape": _shapes(layer.input_shapes) if layer else None,
         "output_shape": _shapes(layer.output_shapes) if layer else None,
+        "receptive_field": _axes(layer.receptive_field) if layer else None,
+        "stride": _axes(layer.stride) if layer else None,
         **_cost(row.cost),
         "note": layer.note if layer else "",
         "others": row.number if row.role is Role.OTHERS else 0,
@@ -100,6 +104,13 @@ def _cost(cost: Cost) -> dict[str, Any]:
         "complete": cost.complete,
         "unknown": list(cost.unknown),
     }
+
+
+def _axes(values: FieldSize | FieldStride) -> list[int | str | None] | None:
+    """`[5, "all"]`, `["1/2", 1]`; null for an axis of which nothing is known, and where there is none."""
+    if values is None:
+        return None
+    return [value if value is None or isinstance(value, int) else str(value) for value in values]
 
 
 def _shapes(several: tuple[Shape, ...]) -> list[int] | list[list[int]] | None:

@@ -45,7 +45,7 @@ def write(profile: Profile, view: View, file: TextIO) -> None:
     table = grid(profile, view, find(view.style), UNICODE)
     lines = [f"% {plain(profile.network)}: {', '.join(subject(profile))}", r"% needs \usepackage{booktabs}"]
     lines += _tabular(table)
-    lines += [f"% {sentence}" for sentence in sentences(profile)]
+    lines += [f"% {sentence}" for sentence in sentences(profile, table.columns)]
     text = "\n".join(lines) + "\n"
     # A backslash would start a command, so characters that the stream does not take cannot be escaped as elsewhere.
     file.write(text if unicode(file) else text.encode("ascii", "replace").decode("ascii"))

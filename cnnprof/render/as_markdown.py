@@ -23,7 +23,7 @@ def write(profile: Profile, view: View, file: TextIO) -> None:
     """Writes a heading, the table of the view and the list of totals."""
     table = grid(profile, view, find(view.style), terminal(file).glyphs)
     lines = [f"**{escaped(plain(profile.network))}**: {escaped(', '.join(subject(profile)))}", "", *_table(table), ""]
-    lines += [f"- {escaped(sentence)}" for sentence in sentences(profile)]
+    lines += [f"- {escaped(sentence)}" for sentence in sentences(profile, table.columns)]
     file.write(encodable("\n".join(lines) + "\n", file))
 
 

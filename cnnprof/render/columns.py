@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from cnnprof.errors import UsageError, did_you_mean
-from cnnprof.profiling.profile import Cost, Layer, Shape, elements
+from cnnprof.profiling.profile import Cost, FieldSize, FieldStride, Layer, Shape, elements
 from cnnprof.render import formulas, quantities
 from cnnprof.render.glyphs import Glyphs
 from cnnprof.render.row import Role, Row
@@ -61,6 +62,8 @@ class Column:
     value: Callable[[Row], Value]
     """The raw value, for machine formats and for sorting."""
     text: Callable[[Row, Notation], str]
+    weight: Callable[[Row], float | None] | None = None
+    """What rows are sorted by, the largest first, where the value does not say it."""
     field: str = ""
     """Its name in machine formats, which `--columns` takes too; the key where nothing else is said."""
     right: bool = True
@@ -84,8 +87,11 @@ def find(key: str) -> Column:
     return column
 
 
-def rank(column: Column, row: Row) -> tuple[bool, int, str]:
+def rank(column: Column, row: Row) -> tuple[bool, float, str]:
     """The sorting key of a row: numbers and sizes descending, texts by the alphabet, what has no value last."""
+    if column.weight is not None:
+        weight = column.weight(row)
+        return (weight is None, -(weight or 0), "")
     value = column.value(row)
     if value is None:
         return (True, 0, "")
@@ -121,7 +127,27 @@ def _shapes(key: str, heading: str, field: str, of: Callable[[Layer], tuple[Shap
     def text(row: Row, notation: Notation) -> str:
         return notation.shapes(of(row.layer)) if row.layer else ""
 
-    return Column(key, heading, value, text, field)
+    return Column(key, heading, value, text, field=field)
+
+
+def _axes(key: str, heading: str, field: str, of: Callable[[Layer], FieldSize | FieldStride]) -> Column:
+    """A column with a value for each axis of the input. A row of equal containers shows that of the last."""
+
+    def found(row: Row) -> FieldSize | FieldStride:
+        return of(row.last or row.layer) if row.layer else None
+
+    def value(row: Row) -> Value:
+        axes = found(row)
+        return quantities.per_axis(axes) if axes else None
+
+    def text(row: Row, notation: Notation) -> str:
+        return quantities.axes(found(row)) if row.layer else ""
+
+    def weight(row: Row) -> float | None:
+        known = [math.inf if size == "all" else float(size) for size in found(row) or () if size is not None]
+        return max(known) if known else None
+
+    return Column(key, heading, value, text, weight, field)
 
 
 def _number(
@@ -175,6 +201,8 @@ COLUMNS: Mapping[str, Column] = {
         _depth(),
         _shapes("input", "input size", "input_shape", lambda layer: layer.input_shapes),
         _shapes("output", "output size", "output_shape", lambda layer: layer.output_shapes),
+        _axes("field", "field", "receptive_field", lambda layer: layer.receptive_field),
+        _axes("stride", "stride", "stride", lambda layer: layer.stride),
         _number("params", "# parameters", lambda cost: cost.params, formulas.params),
         _number("trainable_params", "# trainable", lambda cost: cost.trainable_params),
         _number("products", "# products", lambda cost: cost.products, formulas.products, exact=lambda cost: cost.complete),

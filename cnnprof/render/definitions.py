@@ -61,6 +61,17 @@ DEFINITIONS: Mapping[str, Definition] = {
         "without the batch dimension",
         "sizes of the output tensor without the batch dimension; a list of such where there are several tensors",
     ),
+    "receptive_field": Definition(
+        "field",
+        "input pixels that one output can depend on",
+        "pixels of the (first) input that one element of the output can depend on, per spatial axis from the first to the last, as "
+        "if there were no borders; all after an operator that reads a whole axis",
+    ),
+    "stride": Definition(
+        "stride",
+        "input pixels between neighbouring outputs",
+        "pixels of the input between neighbouring elements of the output, per spatial axis",
+    ),
     "complete": Definition(
         "complete",
         "every operator is known",

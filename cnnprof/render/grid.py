@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from cnnprof.profiling.profile import Profile
+from cnnprof.profiling.profile import PRODUCTS, Profile
 from cnnprof.render import text
 from cnnprof.render.columns import Column, Notation, caption, find
+from cnnprof.render.conventions import CONVENTIONS
 from cnnprof.render.glyphs import Glyphs
 from cnnprof.render.row import Role, Row
 from cnnprof.render.style import Style
@@ -80,8 +81,15 @@ def grid(profile: Profile, view: View, style: Style, glyphs: Glyphs) -> Grid:
         if row.layer is None and captioned is not None and not texts[captioned]:
             texts[captioned] = caption(row)
         cells.append(tuple(map(escaped, texts) if glyphs.ascii else texts))
-    headings = tuple(style.headings.get(column.key, column.heading) for column in columns)
+    headings = tuple(_heading(profile, style, column) for column in columns)
     return Grid(columns, headings, chosen, tuple(cells), bool(view.columns))
+
+
+def _heading(profile: Profile, style: Style, column: Column) -> str:
+    """The heading of a column, in the style's words; that of products in those of another convention, if there is one."""
+    if column.key == PRODUCTS and profile.convention != PRODUCTS:
+        return CONVENTIONS[profile.convention].heading
+    return style.headings.get(column.key, column.heading)
 
 
 def first_of_names(columns: Sequence[Column]) -> int | None:

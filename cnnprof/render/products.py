@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnnprof.profiling.profile import Profile
+from cnnprof.profiling.profile import PRODUCTS, Profile
 from cnnprof.render import columns, grid, quantities
 from cnnprof.render.glyphs import Glyphs
 from cnnprof.render.grid import GAP, Grid
@@ -31,7 +31,8 @@ def _table(profile: Profile, table: Grid, terminal: Terminal) -> Iterator[Line]:
     lines = grid.body(table, widths, glyphs)
     if room := _room_for_bars(profile, table, terminal, across):
         across += len(GAP) + room
-        heading.append((GAP + (_HEADING if len(_HEADING) <= room else _SHORT_HEADING), "bold"))
+        says_all = profile.convention == PRODUCTS and len(_HEADING) <= room
+        heading.append((GAP + (_HEADING if says_all else _SHORT_HEADING), "bold"))
         for row, line in zip(table.rows, lines, strict=True):
             if row.adds:
                 bar = glyphs.bar(row.cost.products / profile.products, room)
@@ -39,7 +40,7 @@ def _table(profile: Profile, table: Grid, terminal: Terminal) -> Iterator[Line]:
     rule: Line = [(glyphs.rule * across, "dim")]
     yield from ([], heading, rule, *lines[:-1], rule, lines[-1], [])
     yield from totals(profile, terminal)
-    yield from footnotes(profile, terminal)
+    yield from footnotes(profile, terminal, table.columns)
 
 
 def _room_for_bars(profile: Profile, table: Grid, terminal: Terminal, across: int) -> int:

@@ -30,6 +30,16 @@ def shapes(several: Sequence[Shape]) -> str:
     return ", ".join(map(shape, several)) or NO_SHAPE
 
 
+def per_axis(values: Sequence[object]) -> str:
+    """A value for each axis, `5x3`; `-` for one that is not known."""
+    return "x".join(NO_SHAPE if value is None else str(value) for value in values)
+
+
+def axes(values: Sequence[object] | None) -> str:
+    """`5` where all axes agree, else `5x3`; `-` where nothing is known."""
+    return per_axis(tuple(dict.fromkeys(values)) if len(set(values)) == 1 else values) if values else NO_SHAPE
+
+
 def size(number: int) -> str:
     """Bytes in binary and in decimal units, both labelled: `5.65 GiB (6.06 GB)`; `120 B` where that says it all."""
     if number < 1000:

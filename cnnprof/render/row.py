@@ -41,6 +41,8 @@ class Row:
     """
     index: int = 0
     """The same among the rows of its level, as `depth-idx` in torchinfo."""
+    last: Layer | None = None
+    """The last of the equal containers, where there are several."""
     guides: tuple[bool, ...] = ()
     """For each level from 1 to the row's own: whether a sibling follows further down, so that a line is drawn to it."""
 

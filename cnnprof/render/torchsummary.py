@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from cnnprof.profiling.profile import Profile, Shape
 from cnnprof.render import columns, grid, quantities, text
-from cnnprof.render.definitions import DEFINITIONS
+from cnnprof.render.conventions import definitions
 from cnnprof.render.glyphs import Glyphs
 from cnnprof.render.grid import Grid
 from cnnprof.render.row import Row
@@ -58,17 +58,18 @@ def _table(profile: Profile, table: Grid, terminal: Terminal) -> Iterator[Line]:
     yield dashes
     yield from ([(line, "")] for line in _sizes(profile))
     yield dashes
+    meanings = definitions(profile.convention)
     for key in ("params", "products", "output_bytes", "model_bytes"):
-        meaning = f"{DEFINITIONS[key].label}: {DEFINITIONS[key].short}"
+        meaning = f"{meanings[key].label}: {meanings[key].short}"
         yield from ([(line, "dim")] for line in text.paragraph(meaning, min(terminal.width or WIDTH, WIDTH)))
-    yield from footnotes(profile, terminal)
+    yield from footnotes(profile, terminal, table.columns)
 
 
 def _params_and_products(profile: Profile) -> Iterator[str]:
     yield f"Total params: {profile.params:,}"
     yield f"Trainable params: {profile.trainable_params:,}"
     yield f"Non-trainable params: {profile.params - profile.trainable_params:,}"
-    yield f"Total products: {quantities.count(profile.products, profile.complete)}"
+    yield f"Total {definitions(profile.convention)['products'].label}: {quantities.count(profile.products, profile.complete)}"
 
 
 def _sizes(profile: Profile) -> Iterator[str]:

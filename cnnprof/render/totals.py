@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from cnnprof.profiling.profile import Layer, Profile
+from cnnprof.profiling.profile import PRODUCTS, Layer, Profile
 from cnnprof.render import quantities, text
+from cnnprof.render.columns import Column
+from cnnprof.render.conventions import definitions
 from cnnprof.render.definitions import DEFINITIONS, LOWER_BOUND
 from cnnprof.render.terminal import Line, Terminal, escaped
 
@@ -15,6 +17,7 @@ NAMED = 3
 """Layers that a footnote names before it says how many more there are."""
 
 _NARROWEST_DEFINITION = 20
+_WITHOUT_TOTAL = ("receptive_field", "stride")
 
 
 def title(profile: Profile, terminal: Terminal) -> Line:
@@ -27,9 +30,10 @@ def title(profile: Profile, terminal: Terminal) -> Line:
 
 
 def subject(profile: Profile) -> list[str]:
-    """For what the network was profiled: its input, the batch size, the type of the numbers."""
+    """For what the network was profiled: its input, the batch size, the type of the numbers; whose convention, if not ours."""
     inputs = quantities.shapes(profile.input_shapes)
-    return [f"input {inputs}", f"batch {profile.batch:,}", quantities.plain(profile.dtype)]
+    conditions = [f"input {inputs}", f"batch {profile.batch:,}", quantities.plain(profile.dtype)]
+    return conditions if profile.convention == PRODUCTS else [*conditions, f"convention {profile.convention}"]
 
 
 def figures(profile: Profile) -> list[tuple[str, str]]:
@@ -49,29 +53,41 @@ def figures(profile: Profile) -> list[tuple[str, str]]:
 def totals(profile: Profile, terminal: Terminal) -> list[Line]:
     """One line per metric: its name, the total, its definition; the definitions wrap where the terminal is narrow."""
     found = figures(profile)
-    labels = max(len(DEFINITIONS[key].label) for key, _ in found)
+    meanings = definitions(profile.convention)
+    labels = max(len(meanings[key].label) for key, _ in found)
     values = max(len(value) for _, value in found)
     start = labels + values + 4
     room = max(_NARROWEST_DEFINITION, min(terminal.width or WIDTH, WIDTH) - start)
     lines: list[Line] = []
     for key, value in found:
-        first, *more = text.paragraph(DEFINITIONS[key].short, room, "")
-        number = f"{DEFINITIONS[key].label:<{labels}}  {value:>{values}}  "
+        first, *more = text.paragraph(meanings[key].short, room, "")
+        number = f"{meanings[key].label:<{labels}}  {value:>{values}}  "
         lines.append([(number, ""), (first, "dim")])
         lines += [[(" " * start + rest, "dim")] for rest in more]
     return lines
 
 
-def sentences(profile: Profile) -> list[str]:
-    """Of each metric the name, total and full definition, then the footnotes, for texts that wrap elsewhere."""
-    said = [f"{DEFINITIONS[key].label} {value}: {DEFINITIONS[key].full}" for key, value in figures(profile)]
-    return said + remarks(profile)
+def sentences(profile: Profile, columns: Sequence[Column] = ()) -> list[str]:
+    """Of each metric the name, total and full definition, then the footnotes, for texts that wrap elsewhere.
+
+    `columns` are those of the table.
+    """
+    meanings = definitions(profile.convention)
+    said = [f"{meanings[key].label} {value}: {meanings[key].full}" for key, value in figures(profile)]
+    return said + _legend(columns) + remarks(profile)
 
 
-def footnotes(profile: Profile, terminal: Terminal) -> list[Line]:
-    """What the reader has to know beside the numbers: unknown operators, and the notes of layers."""
+def footnotes(profile: Profile, terminal: Terminal, columns: Sequence[Column] = ()) -> list[Line]:
+    """What the reader has to know beside the numbers: what columns without a total mean, unknown operators, the notes of layers."""
     limit = min(terminal.width or WIDTH, WIDTH)
-    return [[(line, "yellow")] for remark in remarks(profile) for line in text.paragraph(remark, limit)]
+    found = [(remark, "dim") for remark in _legend(columns)] + [(remark, "yellow") for remark in remarks(profile)]
+    return [[(line, style)] for remark, style in found for line in text.paragraph(remark, limit)]
+
+
+def _legend(columns: Sequence[Column]) -> list[str]:
+    """The definition of each column of a metric that has no total."""
+    found = [DEFINITIONS[column.machine_name] for column in columns if column.machine_name in _WITHOUT_TOTAL]
+    return [f"{definition.label}: {definition.full}" for definition in found]
 
 
 def remarks(profile: Profile) -> list[str]:

@@ -41,7 +41,7 @@ def _table(profile: Profile, table: Grid, terminal: Terminal) -> Iterator[Line]:
     rule: Line = [(terminal.glyphs.rule * grid.across(widths), "dim")]
     yield from ([], grid.heading(table, widths, terminal.glyphs), rule, *lines[:-1], rule, lines[-1], [])
     yield from totals(profile, terminal)
-    yield from footnotes(profile, terminal)
+    yield from footnotes(profile, terminal, table.columns)
 
 
 STYLE = Style(

@@ -67,26 +67,28 @@ def _in_order_of_calls(root: Layer, depth: int | None, fold: bool) -> list[Row]:
     found: list[Row] = []
     seen_of_level: dict[int, int] = {}
     number = place = 0
-    waiting = [(root, 0, 1)]
+    waiting: list[tuple[Layer, int, Sequence[Layer]]] = [(root, 0, [root])]
     while waiting:
-        layer, level, times = waiting.pop()
+        layer, level, run = waiting.pop()
+        times = len(run)
         counts = not layer.is_view
         index = seen_of_level.get(level, 0) + 1 if counts else 0
         seen_of_level[level] = seen_of_level.get(level, 0) + counts * times
         if layer.children and times == 1 and (depth is None or level < depth):
             found.append(Row(Role.CONTAINER, layer.cost, layer, level=level, index=index))
-            runs = _runs(layer.children, kinds) if fold else ((child, 1) for child in layer.children)
-            waiting += reversed([(child, level + 1, times) for child, times in runs])
+            runs = _runs(layer.children, kinds) if fold else ([child] for child in layer.children)
+            waiting += reversed([(equal[0], level + 1, equal) for equal in runs])
         else:
             number += 1
             place += counts
             cost = layer.cost if times == 1 else sum([layer.cost] * times, NOTHING)
-            found.append(Row(Role.LAYER, cost, layer, number, times, level, place if counts else 0, index))
+            last = run[-1] if times > 1 else None
+            found.append(Row(Role.LAYER, cost, layer, number, times, level, place if counts else 0, index, last))
     return found
 
 
-def _runs(children: Sequence[Layer], kinds: dict[object, int]) -> Iterator[tuple[Layer, int]]:
-    """Each layer with how often it stands there in a row; only containers are taken together."""
+def _runs(children: Sequence[Layer], kinds: dict[object, int]) -> Iterator[Sequence[Layer]]:
+    """The layers, equal ones in a row together; only containers are."""
     start = 0
     while start < len(children):
         stop = start + 1
@@ -94,7 +96,7 @@ def _runs(children: Sequence[Layer], kinds: dict[object, int]) -> Iterator[tuple
             kind = _kind(children[start], kinds)
             while stop < len(children) and children[stop].children and _kind(children[stop], kinds) == kind:
                 stop += 1
-        yield children[start], stop - start
+        yield children[start:stop]
         start = stop
 
 

@@ -1,0 +1,78 @@
+"""Conditions under which a pass runs, each undone after it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnprof.errors import CnnprofError
+
+
+class UntraceableError(CnnprofError):
+    """What would run on the meta device, but as something that it is not."""
+
+
+@contextmanager
+def in_mode(modules: Iterable[nn.Module], training: bool) -> Iterator[None]:
+    """`train()` or `eval()`, and each module's own mode again afterwards."""
+    others = [module for module in modules if module.training != training]
+    for module in others:
+        module.training = training
+    try:
+        yield
+    finally:
+        for module in others:
+            module.training = not training
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """No garbage collection, which takes longer than a pass: what has no references any more is freed, cycles are not."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def honest_on(device: torch.device) -> Iterator[None]:
+    """On meta, raises UntraceableError where autocast is on or is switched on, in a module's forward say: there it does nothing."""
+    if device.type != "meta":
+        yield
+        return
+    if torch._C._is_any_autocast_enabled():
+        raise UntraceableError(_REASON)
+    autocast: Any = torch.amp.autocast_mode.autocast
+    make, enter = autocast.__init__, autocast.__enter__
+
+    def refuse_to_make(
+        self: Any, device_type: str, dtype: torch.dtype | None = None, enabled: bool = True, cache_enabled: bool | None = None
+    ) -> None:
+        if enabled:
+            raise UntraceableError(_REASON)
+        make(self, device_type, dtype, enabled, cache_enabled)
+
+    def refuse_to_enter(self: Any) -> Any:
+        if self._enabled:
+            raise UntraceableError(_REASON)
+        return enter(self)
+
+    # The dispatcher shows a mode no trace of autocast, so it has to be met where it begins.
+    autocast.__init__, autocast.__enter__ = refuse_to_make, refuse_to_enter
+    try:
+        yield
+    finally:
+        autocast.__init__, autocast.__enter__ = make, enter
+
+
+_REASON = (
+    "autocast does nothing on the meta device, so that the figures would be those of the full precision: choose a dtype instead"
+)

@@ -1,0 +1,94 @@
+"""What a row counts: the terms of a sum, and what it could not count."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import TypeAlias
+
+from torch import nn
+
+from cnnprof.operators.products import term
+from cnnprof.profiling.profile import Term
+from cnnprof.profiling.trace import Call
+
+Terms: TypeAlias = tuple[Term, ...]
+
+Counted: TypeAlias = "tuple[Terms, tuple[str, ...]]"
+"""The terms of a count, and the names of what makes it a lower bound."""
+
+Counting: TypeAlias = Callable[[Call], Counted]
+"""Counts a row."""
+
+NOTHING: Counted = ((), ())
+
+
+class InexpressibleError(Exception):
+    """What a tool counts here does not follow from what a trace sees. Says for what: `einsum`."""
+
+
+def products_of_call(call: Call) -> Counted:
+    """The terms of a row's products, and the operators that are in no table."""
+    terms: list[tuple[int, ...]] = []
+    unknown: dict[str, None] = {}
+    for operation in call.operations():
+        terms += operation.terms
+        if not operation.known:
+            unknown[operation.operator] = None
+    return tuple(terms), tuple(unknown)
+
+
+def times(factor: int, size: Sequence[int]) -> Terms:
+    """So many for each element of a tensor of that size, batch included; none for none."""
+    if factor == 0:
+        return ()
+    return (term(*size) if size else (1,),) if factor == 1 else ((factor, *size),)
+
+
+def several(number: int, terms: Terms) -> Terms:
+    """That many times the terms."""
+    return terms if number == 1 else tuple([(number, *factors) for factors in terms])
+
+
+def plain(number: float) -> Terms:
+    """A number without arithmetic to show, rounded down as `int` does."""
+    return ((int(number),),) if int(number) else ()
+
+
+def total(terms: Terms) -> int:
+    """The sum of the terms."""
+    return sum(map(math.prod, terms))
+
+
+def counted(tool: str, rule: Callable[..., Terms], *args: object) -> Counted:
+    """What a rule of a tool gives, or the name of what it cannot count."""
+    try:
+        return rule(*args), ()
+    except InexpressibleError as error:
+        return (), (f"{error} as {tool} counts it",)
+
+
+def together(counts: Iterable[Counted]) -> Counted:
+    """The sum of several counts; what makes it a lower bound is named once."""
+    terms: list[Term] = []
+    unknown: dict[str, None] = {}
+    for more, names in counts:
+        terms += more
+        unknown |= dict.fromkeys(names)
+    return tuple(terms), tuple(unknown)
+
+
+def places(root: nn.Module) -> Callable[[nn.Module], int]:
+    """In how many places below `root` each module stands: more than one where several modules share it."""
+    parents: dict[nn.Module, list[nn.Module]] = defaultdict(list)
+    for module in root.modules():
+        for child in module.children():
+            parents[child].append(module)
+
+    @cache
+    def count(module: nn.Module) -> int:
+        return 1 if module is root else sum(map(count, parents[module]))
+
+    return count

@@ -1,0 +1,221 @@
+"""The receptive field of every tensor of one pass, followed operator by operator.
+
+The *receptive field* of an element is how many pixels of the input it can depend on, along each axis from the first to the last, as
+if the input had no borders; `all` after an operator that reads a whole axis. The *stride* is how many pixels neighbouring elements
+are apart. Both as in Araujo, Norris and Sim, Computing receptive fields of convolutional neural networks, Distill 2019.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnprof.fields.combining import met
+from cnnprof.fields.dependence import NO_FIELD, Dependence, Field, of_input, unknown
+from cnnprof.fields.pasting import Piece, pasted, piece_of
+from cnnprof.fields.reading import batch_norm, elementwise
+from cnnprof.fields.table import Rule, rule
+from cnnprof.fields.viewing import Found
+from cnnprof.operators import rule as rule_of_products
+
+__all__ = ["NO_FIELD", "Field", "ReceptiveFields"]
+
+_MARK = "_cnnprof_dependence"
+"""An attribute of the tensors themselves: cheaper than a dictionary that does not keep them alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Operator:
+    """What is known of an operator."""
+
+    rule: Rule | None
+    writes: tuple[int, ...]
+    """The places of the arguments that it changes."""
+    ignored: bool
+    """Whether it takes no tensor, or torch composes it of others, which then have been followed already."""
+
+
+class _Operators(dict[Any, _Operator]):
+    """The operators, each looked up when it first runs."""
+
+    def __missing__(self, func: Any) -> _Operator:
+        space, _, overload = func.name().rpartition("::")
+        arguments = getattr(getattr(func, "_schema", None), "arguments", ())
+        writes = tuple(place for place, one in enumerate(arguments) if one.alias_info is not None and one.alias_info.is_write)
+        known = rule_of_products(func)
+        has_rule = space == "aten" and not any(arguments[place].kwarg_only for place in writes)  # as out= is
+        ignored = (known is not None and known.composed) or not any("Tensor" in str(one.type) for one in arguments)
+        made = _Operator(rule(overload) if has_rule else None, writes, ignored)
+        self[func] = made
+        return made
+
+
+_OPERATORS = _Operators()
+
+
+class ReceptiveFields:
+    """What the tensors of a pass depend on. It leaves marks on tensors: call `forget` in the end."""
+
+    def __init__(self) -> None:
+        self._input = of_input(0, 0)
+        self._marked: list[weakref.ref[Tensor]] = []
+        self._pasted: dict[int, tuple[weakref.ref[Tensor], Piece]] = {}
+        """The piece that was written into a tensor of constants, by the tensor's number, which may be used again."""
+        self._tainted: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        """Memory that was changed through one tensor while others saw it too: what any of them depends on is not known."""
+
+    def start(self, x: Tensor) -> None:
+        """Marks the network's input: a batch, channels, and all other dimensions as axes."""
+        self._input = of_input(x.dim(), max(0, x.dim() - 2))
+        self._mark(x, self._input)
+
+    def forget(self) -> None:
+        """Takes the marks off the tensors that are still there."""
+        for reference in self._marked:
+            tensor = reference()
+            if tensor is not None and hasattr(tensor, _MARK):
+                delattr(tensor, _MARK)
+        self._marked.clear()
+
+    def of(self, tensors: Sequence[Tensor]) -> Field:
+        """The receptive field of the first tensor's elements; `NO_FIELD` if they depend on no pixel, or if there is no tensor."""
+        found = self._look(tensors[0]) if tensors else None
+        return NO_FIELD if found is None else found.field
+
+    def follow(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> None:
+        """Notes what the outputs of an operator depend on that has just run."""
+        operator = _OPERATORS[func]
+        if operator.ignored:
+            return
+        if not self._tainted:
+            if operator.rule is elementwise or (operator.rule is batch_norm and not args[5]):
+                if self._passed_on(operator.rule, args, kwargs, outputs):
+                    return
+            elif args and operator.rule and not operator.writes and getattr(args[0], _MARK, None) is not None:
+                self._set(outputs, operator.rule(_mark_of, outputs, *args, **kwargs))
+                return
+        given = list(_tensors((*args, *kwargs.values())))
+        if any(self._look(tensor) is not None for tensor in given):
+            self._apply(operator, args, kwargs, outputs, given)
+
+    def _passed_on(self, rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> bool:
+        """Whether there is nothing to do but to pass on what one or two operands depend on, which is mostly so."""
+        found: Dependence | None = None
+        source: Any = None
+        for value in (*args, *kwargs.values()) if kwargs else args:
+            known = getattr(value, _MARK, None)
+            if known is not None and known is not found:
+                if found is None:
+                    found, source = known, value
+                elif value.shape != source.shape or (found := met(found, known)) is None:
+                    return False
+        if found is None:
+            return True
+        made = outputs[0]
+        if made is source:
+            return found is getattr(made, _MARK)
+        if made.shape != source.shape or any(made is value for value in args) or (len(outputs) > 1 and rule is elementwise):
+            return False
+        self._mark(made, found)
+        return True
+
+    def _set(self, outputs: Sequence[Tensor], found: Found) -> None:
+        if isinstance(found, list):
+            for tensor, one in zip(outputs, found, strict=True):
+                if one is not None:
+                    self._mark(tensor, one)
+        else:
+            if found is not None:
+                self._mark(outputs[0], found)
+            for tensor in outputs[1:]:  # for the backward pass, unless their rule says something of them
+                self._mark(tensor, unknown(tensor.dim(), [self._input]))
+
+    def _apply(
+        self,
+        operator: _Operator,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        outputs: Sequence[Tensor],
+        given: Sequence[Tensor],
+    ) -> None:
+        made: Sequence[Tensor] = outputs
+        found: Found
+        if operator.rule is None:
+            known = [one for one in map(self._look, given) if one is not None]
+            made = [*outputs, *_tensors(args[place] for place in operator.writes if place < len(args))]
+            found = [unknown(tensor.dim(), known) for tensor in made]
+        else:
+            found = operator.rule(self._look, outputs, *args, **kwargs)
+        if not operator.writes:
+            self._set(made, found)
+            return
+        for tensor, one in zip(made, found if isinstance(found, list) else [found], strict=False):
+            self._overwrite(tensor, one, given)
+
+    def _overwrite(self, tensor: Tensor, found: Dependence | None, given: Sequence[Tensor]) -> None:
+        """Notes what a tensor depends on that an operator has changed, which was given these."""
+        before = self._look(tensor)
+        if found is before or (found is not None and before is not None and found.same(before)):
+            return
+        storage = tensor.untyped_storage()
+        address, whole = storage._cdata, tensor._base
+        several = (tensor, *given) if whole is None else (tensor, whole, *given)
+        sharing = {id(one) for one in several if one.untyped_storage()._cdata == address}
+        # The Python object of the memory counts too. Other tensors that see the same memory are not to be found.
+        if torch._C._storage_Use_Count(address) > len(sharing) + 1 or (whole is None and len(sharing) > 1):
+            self._tainted[address] = weakref.ref(storage)
+        elif whole is None:
+            self._mark(tensor, found)
+        elif not self._paste(tensor, found, whole, len(sharing) > 2):
+            self._tainted[address] = weakref.ref(storage)
+
+    def _paste(self, view: Tensor, found: Dependence | None, whole: Tensor, from_itself: bool) -> bool:
+        """Whether it is known what a tensor depends on of which a piece was written.
+
+        What is put beside the first piece as a border does not count, be it constant or, as with circular padding, a piece of the
+        same tensor.
+        """
+        piece, before = piece_of(whole, view), self._look(whole)
+        if found is None or piece is None:
+            return False
+        if from_itself:
+            same, first = self._pasted.get(id(whole), (None, piece))
+            return same is not None and same() is whole and first.apart(piece)
+        made = pasted(found, piece, whole.shape)
+        if made is None or (before is not None and not before.same(made)):
+            return False
+        self._pasted[id(whole)] = weakref.ref(whole), piece
+        self._mark(whole, made)
+        self._mark(view, found)
+        return True
+
+    def _mark(self, tensor: Tensor, found: Dependence | None) -> None:
+        setattr(tensor, _MARK, found)
+        self._marked.append(weakref.ref(tensor))
+
+    def _look(self, value: Any) -> Dependence | None:
+        found: Dependence | None = getattr(value, _MARK, None)
+        if self._tainted and isinstance(value, Tensor):
+            tainted = self._tainted.get(value.untyped_storage()._cdata)
+            if tainted is not None and tainted() is not None:
+                return unknown(value.dim(), [self._input])
+        return found
+
+
+def _mark_of(value: Any) -> Dependence | None:
+    found: Dependence | None = getattr(value, _MARK, None)
+    return found
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among arguments, those in lists too."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)

@@ -1,0 +1,81 @@
+"""What autograd keeps of a forward pass for the backward pass, read off its graph."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from cnnprof.profiling.ledger import Call
+from cnnprof.profiling.profile import Shape
+
+
+class Saved(NamedTuple):
+    """A tensor that an operator's backward needs."""
+
+    operator: str
+    """Whose backward: `convolution`."""
+    role: str
+    """What it is to the operator, as torch names it: `input`, `weight`, `result`."""
+    shape: Shape
+    """With the batch dimension."""
+    dtype: str
+    allocation: int
+    """Its storage, by the number in the trace."""
+    call: Call | None
+    """The module in which the operator ran; None outside of all, as for the loss."""
+
+
+def saved_for_backward(result: Tensor, number: Callable[[Tensor], int | None], caller: Callable[[int], Call | None]) -> list[Saved]:
+    """What the graph behind a result keeps, in the order of the forward pass.
+
+    A storage stands there once for every backward that needs it. `number` gives the allocation behind a tensor, `caller` the call
+    behind a node's number. The graph is only read: `saved_tensors_hooks` would replace what it keeps by what the hooks return.
+    """
+    found: list[Saved] = []
+    for node in sorted(_nodes(result.grad_fn), key=lambda node: node._sequence_nr()):
+        for role, tensor in _kept(node):
+            allocation = number(tensor)
+            if allocation is not None:
+                shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+                found.append(Saved(_operator(node.name()), role, shape, dtype, allocation, caller(node._sequence_nr())))
+    return found
+
+
+def _nodes(start: Any) -> Iterator[Any]:
+    waiting, seen = [start], {start}
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for before, _ in node.next_functions:
+            if before is not None and before not in seen:
+                seen.add(before)
+                waiting.append(before)
+
+
+def _kept(node: Any) -> Iterator[tuple[str, Tensor]]:
+    kind: Any = type(node)
+    for attribute in _attributes(kind):
+        value = getattr(node, attribute)
+        role = attribute.removeprefix("_saved_").removeprefix("saved_")
+        for tensor in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(tensor, Tensor):
+                yield role, tensor
+
+
+@cache
+def _attributes(node_type: type) -> tuple[str, ...]:
+    """Those that hold tensors: `_saved_weight`, and `saved_tensors` of functions written in Python."""
+    return tuple(name for name in dir(node_type) if name.startswith("_saved_") or name == "saved_tensors")
+
+
+def _operator(name: str) -> str:
+    """`MaxPool2DWithIndicesBackward0` is the node of `max_pool2d_with_indices`."""
+    return _WORDS.sub("_", name.rstrip("0123456789").removesuffix("Backward")).lower()
+
+
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])")
+"""The places between words."""

@@ -1,0 +1,78 @@
+"""Tensors that stand for a module's parameters and buffers, so that a pass can change them and the module stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from cnnprof.profiling.inputs import Given
+
+
+@dataclass(frozen=True, slots=True)
+class StandIns:
+    """What is put in the place of a module's own."""
+
+    named: Mapping[str, Tensor]
+    """Parameters and buffers by every name that they have. What is tied in the module is tied here."""
+    parameters: tuple[nn.Parameter, ...]
+    """Each once."""
+    buffers: tuple[Tensor, ...]
+    """Each once."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the first parameter with fractions, torch's default where there is none."""
+        return next((parameter.dtype for parameter in self.parameters if parameter.is_floating_point()), torch.get_default_dtype())
+
+
+def stand_ins(modules: Mapping[nn.Module, str], device: torch.device) -> StandIns:
+    """Copies of all parameters and buffers of the modules, given with their paths, on a device.
+
+    Values are copied where there are any and where the device can hold them, and are zero where there are none; on meta, single
+    integers keep theirs. Tensors that share a storage share one here.
+    """
+    storages: dict[int, torch.UntypedStorage] = {}
+    made: dict[Tensor, Tensor] = {}
+    named: dict[str, Tensor] = {}
+    for module, path in modules.items():
+        for name, tensor in chain(module._parameters.items(), module._buffers.items()):
+            if tensor is not None:
+                if tensor not in made:
+                    made[tensor] = _copy(tensor, storages, device)
+                named[f"{path}.{name}" if path else name] = made[tensor]
+    distinct = list(made.values())
+    return StandIns(
+        named,
+        tuple(tensor for tensor in distinct if isinstance(tensor, nn.Parameter)),
+        tuple(tensor for tensor in distinct if not isinstance(tensor, nn.Parameter)),
+    )
+
+
+def materialized(given: Given, device: torch.device) -> Given:
+    """The arguments of `forward` on a device: zeros where it holds numbers."""
+    if device.type == "meta":
+        return given
+
+    def on_device(tensor: Tensor) -> Tensor:
+        return torch.zeros_like(tensor, device=device)
+
+    args, kwargs = tree_map_only(Tensor, on_device, (given.args, dict(given.kwargs)))
+    return replace(given, args=args, kwargs=kwargs)
+
+
+def _copy(tensor: Tensor, storages: dict[int, torch.UntypedStorage], device: torch.device) -> Tensor:
+    if device.type == "meta" and not tensor.dim() and not tensor.is_floating_point():
+        device = torch.device("cpu")  # BatchNorm counts batches with such a number, and may compute with it in Python
+    own = tensor.untyped_storage()
+    if own._cdata not in storages:
+        storages[own._cdata] = torch.zeros(own.nbytes(), dtype=torch.uint8, device=device).untyped_storage()
+        if device.type != "meta" and own.device.type != "meta":
+            storages[own._cdata].copy_(own)
+    copy = torch.empty(0, dtype=tensor.dtype, device=device)
+    copy.set_(storages[own._cdata], tensor.storage_offset(), tensor.shape, tensor.stride())
+    return nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy

@@ -1,0 +1,224 @@
+"""What cannot be profiled says why: the operator, the module, the line of the user's file, and what to do."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from module_pieces import Of
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - as everybody writes it
+
+import cnnprof
+from cnnprof.profiling.profiler import ProfileError
+
+HERE = Path(__file__).name
+ADVICE = "put what depends on values outside `forward`, or profile the branches as modules of their own"
+
+
+def positive(m: Any, x: Tensor) -> Tensor:
+    return x if x.sum() > 0 else -x
+
+
+def until(m: Any, x: Tensor) -> Tensor:
+    while (x > 3).any():
+        x = x / 2
+    return x
+
+
+def assigned(m: Any, x: Tensor) -> Tensor:
+    x[x > 0] = m.best.weight.max().item()
+    return x
+
+
+DEPENDENT: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
+    "a comparison": (positive, "bool()"),
+    "a loop": (until, "bool()"),
+    "and": (lambda m, x: x.any() and x, "bool()"),
+    "max of Python": (lambda m, x: max(x[0, 0], x[0, 1]), "bool()"),
+    "item": (lambda m, x: x * x.mean().item(), "x.item()"),
+    "item of a parameter": (assigned, "x.item()"),
+    "int": (lambda m, x: range(int(x.argmax())), "int()"),
+    "float": (lambda m, x: x / float(x.max()), "float()"),
+    "index of a list": (lambda m, x: [1, 2, 3][x.argmax()], "int()"),
+    "slice": (lambda m, x: x[: x.argmax()], "[]"),
+    "mask": (lambda m, x: x[x > 0], "[]"),
+    "nonzero": (lambda m, x: x.nonzero(), "x.nonzero()"),
+    "torch.nonzero": (lambda m, x: torch.nonzero(x), "torch.nonzero()"),
+    "where": (lambda m, x: torch.where(x > 0), "torch.where()"),
+    "masked_select": (lambda m, x: x.masked_select(x > 0), "x.masked_select()"),
+    "unique": (lambda m, x: torch.unique(x), "torch.unique()"),
+    "bincount": (lambda m, x: torch.bincount(x.argmax(-1)), "torch.bincount()"),
+    "one_hot": (lambda m, x: F.one_hot(x.argmax(-1)), "F.one_hot()"),
+    "equal": (lambda m, x: torch.equal(x, x), "torch.equal()"),
+    "allclose": (lambda m, x: torch.allclose(x, x), "torch.allclose()"),
+    "tolist": (lambda m, x: x.tolist(), "x.tolist()"),
+    "numpy": (lambda m, x: x.numpy(), "x.numpy()"),
+    "numpy on the CPU": (lambda m, x: x.detach().cpu().numpy(), "x.numpy()"),
+    "array": (lambda m, x: np.asarray(x), "numpy.asarray()"),
+    "in": (lambda m, x: 3 in x, "in"),
+    "format": (lambda m, x: f"{x.sum():.3f}", "format()"),
+    "sorted": (lambda m, x: sorted(x[0]), "bool()"),
+    "sizes": (lambda m, x: torch.arange(x.argmax()), "torch.arange()"),  # type: ignore[call-overload] # it takes a tensor
+    "repetitions": (lambda m, x: torch.repeat_interleave(x, x.argmax(-1), dim=0), "torch.repeat_interleave()"),
+    "constants that have met the input": (lambda m, x: (torch.ones(4, device="cpu") * x).sum().item(), "x.item()"),
+}
+
+
+@pytest.mark.parametrize("name", DEPENDENT)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_control_flow_that_depends_on_data(name: str, device: str) -> None:
+    """The module is the innermost one, the line is that of the operator, not of `forward`."""
+    run, operator = DEPENDENT[name]
+    with torch.device(device):
+        net = nn.Sequential(nn.Linear(4, 4), Of(run, best=nn.Linear(4, 4)))
+    with pytest.raises(ProfileError) as caught:
+        cnnprof.profile(net, (4,), batch=4)
+    found = re.fullmatch(r"cannot run 1 \(Of\) at (.*):(\d+): (.*) cannot run without data; (.*)", str(caught.value))
+    assert found, str(caught.value)
+    lines, first = inspect.getsourcelines(run)
+    assert found[1] == HERE
+    assert first <= int(found[2]) < first + len(lines)
+    assert found[3] == operator
+    assert found[4] == ADVICE
+
+
+def test_the_line_of_the_operator() -> None:
+    line = positive.__code__.co_firstlineno + 1
+    with pytest.raises(ProfileError, match=f"at {re.escape(HERE)}:{line}: bool"):
+        cnnprof.profile(Of(positive), (4,))
+    line = until.__code__.co_firstlineno + 1
+    with pytest.raises(ProfileError, match=f"at {re.escape(HERE)}:{line}: bool"):
+        cnnprof.profile(Of(until), (4,))
+
+
+def test_values_of_constants_are_there() -> None:
+    """What does not depend on the input may decide."""
+
+    def steps(m: Any, x: Tensor) -> Tensor:
+        for width in m.widths.tolist():
+            if torch.tensor(width, device="cpu") > 1:
+                x = m.linear(x)
+        return x
+
+    net = Of(steps, linear=nn.Linear(4, 4), widths=torch.tensor([1, 2, 3], device="cpu"))
+    assert cnnprof.profile(net, (4,)).products == 2 * 16
+
+
+def test_within_a_layer_of_torch() -> None:
+    net = nn.Sequential(Of(lambda m, x: m.loss(x, x[0], x[0, :, 0].long(), x[1, :, 0].long()), loss=nn.CTCLoss()))
+    with pytest.raises(ProfileError, match=r"cannot run 0\.loss \(CTCLoss\) at .*: _ctc_loss cannot run without data"):
+        cnnprof.profile(net, torch.zeros(5, 2, 4))
+
+
+def test_an_error_of_the_network_itself() -> None:
+    def fail(m: Any, x: Tensor) -> Tensor:
+        raise KeyError("no such head")
+
+    with pytest.raises(ProfileError, match=rf"^cannot run 0 \(Of\) at {HERE}:\d+: 'no such head'$") as caught:
+        cnnprof.profile(nn.Sequential(Of(fail)), (4,))
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_the_module_that_fails_and_not_one_that_was_caught() -> None:
+    def careful(m: Any, x: Tensor) -> Any:
+        try:
+            return m.wrong(x)
+        except RuntimeError:
+            return m.worse(x)
+
+    net = Of(careful, wrong=nn.Linear(5, 5), worse=nn.Conv1d(3, 3, 3))
+    with pytest.raises(ProfileError, match=r"cannot run worse \(Conv1d\) at test_module_errors"):
+        cnnprof.profile(net, (4, 9))
+
+
+def test_writing_into_a_tensor_of_another_device() -> None:
+    """Its values would be made up, and decide."""
+
+    def assign(m: Any, x: Tensor) -> Tensor:
+        out = torch.zeros(2, 4, device="cpu")
+        out[0] = m.linear(x)[0]
+        return out
+
+    def fill(m: Any, x: Tensor) -> Tensor:
+        out = torch.zeros(1, 4, device="cpu")
+        torch.add(m.linear(x), 1, out=out)
+        return out
+
+    for write in (assign, fill):
+        with pytest.raises(
+            ProfileError, match=rf"at {HERE}:\d+: .* the cpu; make it on the device of the input, `device=x.device`"
+        ):
+            cnnprof.profile(Of(write, linear=nn.Linear(4, 4)), (4,))
+
+
+def test_a_lazy_module() -> None:
+    for device in ("cpu", "meta"):
+        lazy = nn.Sequential(nn.LazyLinear(4, device=device))
+        with pytest.raises(ProfileError, match="a lazy module gets its sizes from its first call: run it once on an input"):
+            cnnprof.profile(lazy, (4,))
+        assert isinstance(lazy[0], nn.LazyLinear)
+        assert lazy[0].has_uninitialized_params()
+
+
+def test_modules_in_other_threads() -> None:
+    """The pass could not see what runs there."""
+
+    def parallel(m: Any, x: Tensor) -> Any:
+        with ThreadPoolExecutor(2) as pool:
+            return sum(pool.map(lambda part: part(x), m.parts))
+
+    net = Of(parallel, parts=nn.ModuleList(nn.Linear(4, 4) for _ in range(2)))
+    with pytest.raises(ProfileError, match="from several threads"):
+        cnnprof.profile(net, (4,))
+
+
+def test_autocast_on_the_inputs_device() -> None:
+    def autocast(m: Any, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return x @ x.T
+
+    with pytest.raises(ProfileError, match="unsupported autocast device_type 'meta'; name the device type as text"):
+        cnnprof.profile(Of(autocast), (4,))
+
+
+@torch.library.custom_op("cnnprof_tests::twice", mutates_args=())
+def twice(x: Tensor) -> Tensor:
+    return 2 * x
+
+
+def test_an_operator_without_a_kernel_for_meta() -> None:
+    with pytest.raises(ProfileError, match=r"cnnprof_tests::twice.*torch\.library\.register_fake"):
+        cnnprof.profile(Of(lambda m, x: twice(x)), (4,))
+
+
+def test_a_custom_operator_is_a_lower_bound() -> None:
+    @torch.library.custom_op("cnnprof_tests::thrice", mutates_args=())
+    def thrice(x: Tensor) -> Tensor:
+        return 3 * x
+
+    thrice.register_fake(torch.empty_like)
+    found = cnnprof.profile(Of(lambda m, x: thrice(m.linear(x)), linear=nn.Linear(4, 4)), (4,))
+    assert (found.products, found.complete) == (16, False)
+    assert found.cost.unknown == ("thrice",)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [(3, 4), (5,), [(4,), (4,)], {"y": (4,)}, torch.zeros(2, 4, dtype=torch.int64)],
+    ids=["3x4", "5", "two", "named", "int64"],
+)
+def test_inputs_that_do_not_fit(inputs: Any) -> None:
+    net = Of(lambda m, x: m.linear(x.view(-1, 4)) if x.shape[-1] != 4 else m.linear(x).view(-1, 5), linear=nn.Linear(4, 5))
+    if inputs == (3, 4):
+        assert cnnprof.profile(net, inputs).products == 3 * 20
+        return
+    with pytest.raises(ProfileError, match="cannot run"):
+        cnnprof.profile(net, inputs)
