@@ -33,10 +33,27 @@ def arguments_of(module: nn.Module) -> str:
     For torch's own classes from their signature, for any other what `extra_repr` says.
     """
     cls = type(module)
-    if hasattr(module, "parametrizations"):
+    if "parametrizations" in module._modules:
         cls = cls.__bases__[0]  # torch made it a class of its own: ParametrizedConv2d
     if not cls.__module__.startswith(_SIGNED) or isinstance(module, nn.Sequential | nn.RNNBase | nn.RNNCellBase):
         return module.extra_repr()
+    present = tuple([parameter is not None for parameter in module._parameters.values()])
+    values = tuple(map(module.__dict__.get, [name for name, _ in _signature(cast(Any, cls))]))
+    key = (cls, present, values, tuple(map(type, values)))
+    try:
+        known = _TEXTS.get(key)
+    except TypeError:  # a value that cannot be looked up, a list for one
+        return _written_arguments(module, cls)
+    if known is None:
+        known = _TEXTS[key] = _written_arguments(module, cls)
+    return known
+
+
+_TEXTS: dict[tuple[Any, ...], str] = {}
+"""The arguments by class and values: most layers of a deep network have the same as another."""
+
+
+def _written_arguments(module: nn.Module, cls: type[nn.Module]) -> str:
     texts: list[str] = []
     for name, default in _signature(cast(Any, cls)):
         value = module.__dict__.get(name, _ABSENT)

@@ -24,7 +24,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import SUPPORTED_NODES, tree_leaves
 
 from cnnprof.errors import CnnprofError
-from cnnprof.operators import MetaMode, products_of, writes
+from cnnprof.operators import MetaMode, writes
+from cnnprof.operators.table import RULES
 from cnnprof.profiling.describe import call_of
 from cnnprof.profiling.elsewhere import met, stand_in
 from cnnprof.profiling.profile import Shape, Term
@@ -238,13 +239,14 @@ class Trace(MetaMode):
         outputs = [output] if isinstance(output, Tensor) else tensors_in(output)
         self.fields.follow(func, args, kwargs, outputs)
         output_bytes = 0
-        if outputs and writes(func):
+        known = RULES[func]
+        if outputs and (writes(func) if known is None else known.writes):
             # What else an operator returns, the indices of a pool, its caller may drop: the first is the result.
             output_bytes = outputs[0].untyped_storage().nbytes()
             for tensor in outputs:
                 self.written[tensor.untyped_storage()._cdata] = self.operators
         self.operators += 1
-        terms = products_of(func, args, kwargs, output)
+        terms = None if known is None else known.products(args, kwargs, output) if known.products else ()
         name = func.__name__.partition(".")[0]
         if name.startswith("_record_function"):
             return output  # a mark for torch's own profiler
@@ -269,14 +271,10 @@ class _Functions(TorchFunctionMode):
 
 
 @cache
-def _is_torchs(module: str) -> bool:
-    return module.startswith(("torch.", "cnnprof.nets."))
-
-
-def is_torchs(cls: type[nn.Module]) -> bool:
-    """Whether a class computes as one of torch's layers, or of ours, does: its `forward` is not the user's."""
+def is_torchs(cls: Any) -> bool:
+    """Whether a class of modules computes as one of torch's layers, or of ours, does: its `forward` is not the user's."""
     forward = getattr(cls, "forward", None)  # a scripted module's class has none
-    return _is_torchs(getattr(forward, "__module__", "torch.") or "")
+    return (getattr(forward, "__module__", "torch.") or "").startswith(("torch.", "cnnprof.nets."))
 
 
 def is_parametrized(module: nn.Module) -> bool:
