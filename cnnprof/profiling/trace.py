@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from dataclasses import field as field_of
-from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -270,11 +269,17 @@ class _Functions(TorchFunctionMode):
         return self.trace.function(func, args, kwargs or {})
 
 
-@cache
-def is_torchs(cls: Any) -> bool:
-    """Whether a class of modules computes as one of torch's layers, or of ours, does: its `forward` is not the user's."""
-    forward = getattr(cls, "forward", None)  # a scripted module's class has none
-    return (getattr(forward, "__module__", "torch.") or "").startswith(("torch.", "cnnprof.nets."))
+_TORCHS: dict[type[nn.Module], bool] = {}
+
+
+def is_torchs(cls: type[nn.Module]) -> bool:
+    """Whether a class computes as one of torch's layers, or of ours, does: its `forward` is not the user's."""
+    known = _TORCHS.get(cls)
+    if known is None:
+        forward = getattr(cls, "forward", None)  # a scripted module's class has none
+        home = getattr(forward, "__module__", "torch.") or ""
+        known = _TORCHS[cls] = home.startswith(("torch.", "cnnprof.nets."))
+    return known
 
 
 def is_parametrized(module: nn.Module) -> bool:
