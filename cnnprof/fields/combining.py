@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, reduce
 from typing import Any, TypeAlias
@@ -144,8 +145,8 @@ def blended(x: Dependence, others: Iterable[Dependence | None]) -> Dependence:
     """With what `others` depend on added to every element, each of which may meet any of theirs."""
     for other in others:
         if other is not None:
-            met = blurred(other.variants)
-            variants = [tuple([merged(r, forgotten(s)) for r, s in zip(reaches, met, strict=True)]) for reaches in x.variants]
+            theirs = blurred(other.variants)
+            variants = [tuple([merged(r, forgotten(s)) for r, s in zip(reaches, theirs, strict=True)]) for reaches in x.variants]
             labels = torch.zeros((1,) * len(x.layout), dtype=torch.int64) if x.labels is None else x.labels
             x = settled(x.layout, variants, labels)
     return x
@@ -156,6 +157,7 @@ def blended(x: Dependence, others: Iterable[Dependence | None]) -> Dependence:
 
 def joined(operands: Sequence[Operand], place: int, shape: Sequence[int]) -> Dependence | None:
     """Of a concatenation along a dimension. Constants beside what varies along an axis are a border."""
+    operands = [(x, size) for x, size in operands if size[place]]
     given = [x for x, _ in operands if x is not None]
     if not given:
         return None
@@ -174,34 +176,42 @@ def joined(operands: Sequence[Operand], place: int, shape: Sequence[int]) -> Dep
 
 def _stacked(operands: Sequence[Operand], place: int, shape: Sequence[int]) -> Dependence:
     """Along a dimension of channels: each operand has its variants."""
-    given = [x for x, _ in operands if x is not None]
-    first = given[0]
-    if len(given) == len(operands) and first.labels is None and all(x.same(first) for x in given):
-        return first
-    lined = _alike(given, shape)
-    layout, apart, seen = lined[0].layout, set[int](), lined[0].variants
-    for x in lined[1:]:
-        layout, more = _common(Dependence(layout, seen), x, shape)
-        apart |= more
-        seen += x.variants
-    forms = iter(lined)
-    parts = [
-        Dependence(layout, ((NOTHING,) * len(first.axes),))
-        if x is None
-        else _labelled_for(mapped(one := next(forms), one.layout, dict.fromkeys(apart, forgotten)), layout)
-        for x, _ in operands
-    ]
+    layout, given = _aligned([x for x, _ in operands if x is not None], shape)
+    forms = iter(given)
+    constant = Dependence(layout, ((NOTHING,) * len(given[0].axes),))
+    parts = [constant if x is None else next(forms) for x, _ in operands]
+    counts = [size[place] for _, size in operands]
     numbers: dict[Reaches, int] = {}
-    columns = []
-    for part, (_, size) in zip(parts, operands, strict=True):
-        table = torch.tensor([numbers.setdefault(reaches, len(numbers)) for reaches in part.variants])
-        labels = table.view((1,) * len(shape)) if part.labels is None else table[part.labels]
-        columns.append(labels.expand([size[place] if d == place else n for d, n in enumerate(labels.shape)]))
+    tables = [[numbers.setdefault(reaches, len(numbers)) for reaches in part.variants] for part in parts]
     if len(numbers) == 1 or len(numbers) > MOST_VARIANTS:
         return Dependence(layout, (blurred(numbers),))
+    if all(part.labels is None for part in parts):
+        each = array("q")  # in plain Python: torch's repeat_interleave starts threads, which takes milliseconds
+        for (number,), count in zip(tables, counts, strict=True):
+            each += array("q", [number]) * count
+        labels = torch.frombuffer(each, dtype=torch.int64)
+        return Dependence(layout, tuple(numbers), labels.view([-1 if d == place else 1 for d in range(len(shape))]))
+    columns = []
+    for part, table, count in zip(parts, tables, counts, strict=True):
+        labels = torch.zeros((1,) * len(shape), dtype=torch.int64) if part.labels is None else part.labels
+        columns.append(torch.tensor(table)[labels.expand([count if d == place else n for d, n in enumerate(labels.shape)])])
     sizes = [max(column.shape[d] for column in columns) for d in range(len(shape))]
     whole = [column.expand([column.shape[d] if d == place else n for d, n in enumerate(sizes)]) for column in columns]
     return Dependence(layout, tuple(numbers), torch.cat(whole, place))
+
+
+def _aligned(given: Sequence[Dependence], shape: Sequence[int]) -> tuple[Layout, Sequence[Dependence]]:
+    """One layout for all, and what each is in it."""
+    layout = given[0].layout
+    if is_plain(layout) and all(x.layout == layout for x in given):
+        return layout, given
+    given = _alike(given, shape)
+    layout, apart, seen = given[0].layout, set[int](), given[0].variants
+    for x in given[1:]:
+        layout, more = _common(Dependence(layout, seen), x, shape)
+        apart |= more
+        seen += x.variants
+    return layout, [_labelled_for(mapped(x, x.layout, dict.fromkeys(apart, forgotten)), layout) for x in given]
 
 
 # what reads along dimensions
@@ -279,12 +289,12 @@ def windowed(
         return _windowed(x, tensor.shape, made.shape, {first + n: (step, one) for n, one in enumerate(sizes)}, reads)
     along = list(x.variants[0])
     before = after = UNKNOWN
-    with_: Sequence[Any] = ()
+    last: Sequence[Any] = ()
     for place, one in enumerate(sizes, first):
         dim = layout[place]
         if isinstance(dim, int):
-            if along[dim] is not before or one != with_:  # mostly it is as high as wide
-                before, with_ = along[dim], one
+            if along[dim] is not before or one != last:  # mostly it is as high as wide
+                before, last = along[dim], one
                 after = step(before, *one)
             along[dim] = after
         elif dim is not None:
