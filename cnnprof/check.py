@@ -27,7 +27,7 @@ def measure(name: str, under: Locked) -> Measured:
     conditions = Conditions(inputs, under.batch, target.settings(under.settings), under.dtype)
     if isinstance(found, SpecTarget):
         subject = subject_of(found, conditions)
-        return subject.profile(), subject.lines
+        return subject.profile(conditions), subject.lines
     return profile_of(found, conditions), {}
 
 

@@ -67,7 +67,7 @@ def _account(subject: Subject) -> tuple[Account, Profile]:
     trace = Witness(module)
     with inference(paths):
         run(trace, subject.given, paths)
-        root = layers_of(trace, paths)
+        root = layers_of(trace.top, trace.called, paths)
     given = subject.given
     profile = Profile(subject.name, given.shapes, given.batch, given.dtype, root)
     return Account(module, given, paths, trace, list(operations_by_module(trace.top, paths)), profile.params), profile

@@ -19,6 +19,7 @@ from torch import nn
 import cnnprof
 from cnnprof import published
 from cnnprof.operators.table import RULES, Rule
+from cnnprof.profiling import trace
 from cnnprof.profiling.resolve import Conditions
 from cnnprof.render.verification import as_json, as_table
 from cnnprof.second_opinions import emptied
@@ -185,6 +186,12 @@ def test_the_table_in_the_package_is_the_facts_table() -> None:
 # what is wrong is found
 
 
+def replaced(monkeypatch: pytest.MonkeyPatch, operator: Any, rule: Rule) -> None:
+    """Puts another rule in the table, which a trace has then not looked up yet."""
+    monkeypatch.setitem(RULES, operator, rule)
+    monkeypatch.setattr(trace, "_OPERATORS", type(trace._OPERATORS)())
+
+
 def test_a_wrong_product_rule_is_found_with_its_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     operator = torch.ops.aten.convolution.default
     right = RULES[operator]
@@ -196,7 +203,7 @@ def test_a_wrong_product_rule_is_found_with_its_layer(monkeypatch: pytest.Monkey
         (factors,) = right.products(args, kwargs, out)
         return ((*factors[:-1], factors[-1] + 1),)
 
-    monkeypatch.setitem(RULES, operator, Rule(right.output, one_channel_too_many, writes=True))
+    replaced(monkeypatch, operator, Rule(right.output, one_channel_too_many, writes=True))
     found = verified("lenet")
     assert not found.passed
     for source in ("torch", "fvcore"):
@@ -213,9 +220,8 @@ def test_a_wrong_shape_rule_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     operator = torch.ops.aten.relu.default
     right = RULES[operator]
     assert right is not None
-    monkeypatch.setitem(
-        RULES, operator, Rule(lambda x: torch.empty((*x.shape, 1), device="meta").squeeze(-1)[:, :1], right.products, writes=True)
-    )
+    wrong = Rule(lambda x: torch.empty((*x.shape, 1), device="meta").squeeze(-1)[:, :1], right.products, writes=True)
+    replaced(monkeypatch, operator, wrong)
     found = verify(target.find("verify_networks:trained"), Conditions((parse_option("3x8x8"),)))
     assert found.passed  # there is no relu in it
     monkeypatch.setattr(verify_networks, "trained", nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))

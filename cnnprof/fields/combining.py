@@ -299,7 +299,8 @@ def windowed(
             along[dim] = after
         elif dim is not None:
             return _windowed(x, tensor.shape, made.shape, {first + n: (step, one) for n, one in enumerate(sizes)}, reads)
-    return Dependence(layout, (tuple(along),))
+    reaches = tuple(along)
+    return x if reaches == x.variants[0] else Dependence(layout, (reaches,))
 
 
 def _windowed(

@@ -96,8 +96,11 @@ def batch_norm(
     for tensor in (weight, bias, mean, variance):
         if tensor is not None and (tensor.shape != channels or tensor.dtype is not dtype):
             return None
-    kept, sizes = _statistics(dtype), channels if training else (0,)
-    return empty(x.shape, x), torch.empty(sizes, dtype=kept, device=META), torch.empty(sizes, dtype=kept, device=META)
+    kept = _statistics(dtype)
+    if not training:
+        nothing = torch.empty((0,), dtype=kept, device=META)
+        return empty(x.shape, x), nothing, nothing
+    return empty(x.shape, x), torch.empty(channels, dtype=kept, device=META), torch.empty(channels, dtype=kept, device=META)
 
 
 def layer_norm(x: Tensor, normalized: Size, weight: Tensor | None, bias: Tensor | None, eps: float) -> Several:

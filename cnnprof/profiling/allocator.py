@@ -13,8 +13,8 @@ from torch.profiler import ProfilerActivity, profile
 from cnnprof.profiling.conditions import in_mode
 from cnnprof.profiling.inputs import Given, Inputs, inputs_for
 from cnnprof.profiling.loop import Loop
-from cnnprof.profiling.recorder import tensors_in
 from cnnprof.profiling.standins import materialized, stand_ins
+from cnnprof.profiling.trace import tensors_in
 from cnnprof.profiling.training import ITERATIONS
 from cnnprof.profiling.untouched import untouched
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,18 +27,6 @@ def in_mode(modules: Iterable[nn.Module], training: bool) -> Iterator[None]:
     finally:
         for module in others:
             module.training = not training
-
-
-@contextmanager
-def collector_off() -> Iterator[None]:
-    """No garbage collection, which takes longer than a pass: what has no references any more is freed, cycles are not."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextmanager

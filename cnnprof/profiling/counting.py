@@ -31,6 +31,8 @@ class InexpressibleError(Exception):
 
 def products_of_call(call: Call) -> Counted:
     """The terms of a row's products, and the operators that are in no table."""
+    if not call.events:
+        return NOTHING
     terms: list[tuple[int, ...]] = []
     unknown: dict[str, None] = {}
     for operation in call.operations():

@@ -35,17 +35,18 @@ def arguments_of(module: nn.Module) -> str:
     cls = type(module)
     if "parametrizations" in module._modules:
         cls = cls.__bases__[0]  # torch made it a class of its own: ParametrizedConv2d
-    if not cls.__module__.startswith(_SIGNED) or isinstance(module, nn.Sequential | nn.RNNBase | nn.RNNCellBase):
+    signature = _signature(cast(Any, cls))
+    if signature is None:
         return module.extra_repr()
-    present = tuple([parameter is not None for parameter in module._parameters.values()])
-    values = tuple(map(module.__dict__.get, [name for name, _ in _signature(cast(Any, cls))]))
-    key = (cls, present, values, tuple(map(type, values)))
+    get = module.__dict__.get
+    values = [get(name) for name, _ in signature]
+    key = (cls, *values, *map(type, values), *[parameter is None for parameter in module._parameters.values()])
     try:
         known = _TEXTS.get(key)
     except TypeError:  # a value that cannot be looked up, a list for one
-        return _written_arguments(module, cls)
+        return _written_arguments(module, signature)
     if known is None:
-        known = _TEXTS[key] = _written_arguments(module, cls)
+        known = _TEXTS[key] = _written_arguments(module, signature)
     return known
 
 
@@ -53,9 +54,9 @@ _TEXTS: dict[tuple[Any, ...], str] = {}
 """The arguments by class and values: most layers of a deep network have the same as another."""
 
 
-def _written_arguments(module: nn.Module, cls: type[nn.Module]) -> str:
+def _written_arguments(module: nn.Module, signature: Sequence[tuple[str, Any]]) -> str:
     texts: list[str] = []
-    for name, default in _signature(cast(Any, cls)):
+    for name, default in signature:
         value = module.__dict__.get(name, _ABSENT)
         if value is _ABSENT:
             if name not in module._parameters:
@@ -76,8 +77,10 @@ _ABSENT = object()
 
 
 @cache
-def _signature(cls: Any) -> list[tuple[str, Any]]:
-    """The names and defaults of the arguments that are attributes."""
+def _signature(cls: Any) -> list[tuple[str, Any]] | None:
+    """The names and defaults of the arguments that are attributes; None where `extra_repr` is to be asked."""
+    if not cls.__module__.startswith(_SIGNED) or issubclass(cls, nn.Sequential | nn.RNNBase | nn.RNNCellBase):
+        return None
     parameters = inspect.signature(cls).parameters.values()
     return [
         (p.name, _plain(p.default))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from cnnprof.profiling.ledger import Trace
+from cnnprof.profiling.ledger import History
 
 RECURRENT = (
     "LSTM, GRU and RNN are traced step by step; on the CPU one kernel runs an LSTM over the whole sequence, with a workspace of "
@@ -21,10 +21,10 @@ _HALF = 2
 """Bytes of an element."""
 
 
-def deviations(modules: Iterable[nn.Module], trace: Trace) -> tuple[str, ...]:
+def deviations(modules: Iterable[nn.Module], history: History) -> tuple[str, ...]:
     """One sentence for each reason why a real pass would not allocate the same; none where it would, to the byte."""
     parts = list(modules)
-    operators = {made.operator for made in trace.allocations}
+    operators = {made.operator for made in history.allocations}
     half = any(p.element_size() == _HALF for part in parts for p in part._parameters.values() if p is not None)
     reasons = {
         RECURRENT: any(isinstance(part, nn.RNNBase) for part in parts),

@@ -1,7 +1,7 @@
 """What was allocated and freed while a network ran, in order, and the figures that follow from that list alone.
 
-A `Ledger` is written during a pass; the `Trace` that it leaves is data. A storage is allocated when an operator returns it for the
-first time, and freed when the last tensor that uses it is gone, be it a view.
+A `Ledger` is written during a pass; the `History` that it leaves is data. A storage is allocated when an operator returns it for
+the first time, and freed when the last tensor that uses it is gone, be it a view.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from cnnprof.profiling.memory import Peak
 
 if TYPE_CHECKING:
     from torch import Tensor, UntypedStorage
 
 
-class Call(NamedTuple):
+class Place(NamedTuple):
     """One call of a module: the innermost one that ran."""
 
     path: str
@@ -31,7 +33,7 @@ class Allocation(NamedTuple):
     bytes: int
     operator: str
     """As torch names it, `convolution`; empty for what was there before the pass."""
-    call: Call | None
+    place: Place | None
     """The module that ran, or whose backward ran; None outside of all."""
     run: int
     """Counts the operators that ran: what one operator returns together has the same number. 0 for what was there before."""
@@ -40,7 +42,7 @@ class Allocation(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """A stretch of the trace: `backward` of the iteration 1."""
+    """A stretch of the history: `backward` of the iteration 1."""
 
     name: str
     iteration: int
@@ -49,7 +51,7 @@ class Phase(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class History:
     """What happened, in order. Every figure is a function of it."""
 
     allocations: tuple[Allocation, ...]
@@ -78,32 +80,22 @@ class Trace:
         return range(spans[0][0], spans[-1][1])
 
 
-@dataclass(frozen=True, slots=True)
-class Peak:
-    """The highest sum of live bytes over a stretch of a trace, and where it was reached first."""
-
-    bytes: int
-    path: str
-    """The module that ran, or whose backward ran."""
-    operator: str
-    """The operator that allocated last."""
-    phase: str
-    event: int
-    """The number of the event that reached it; -1 where nothing was ever allocated."""
+_Raw: TypeAlias = "tuple[int, str, Any, int, bool, weakref.ref[UntypedStorage]]"
+"""An `Allocation` with the caller in place of the place, and a reference to the storage."""
 
 
 class Ledger:
     """Writes down which storages come and go. It has to live, with the garbage collector off, as long as the pass does."""
 
     def __init__(self) -> None:
-        self._allocations: list[tuple[int, str, Call | None, int, bool]] = []
+        self.runs = 0
+        """How many operators have run."""
+        self._allocations: list[_Raw] = []
         self._events: list[Any] = []
         """Numbers of allocations, and the dead references to what was freed: a callback in Python would cost more than the rest."""
-        self._watches: list[weakref.ref[UntypedStorage]] = []
         self._phases: list[Phase] = []
-        self._runs = 0
-        self._known: dict[int, tuple[weakref.ref[UntypedStorage], int]] = {}
-        """By address, which a later storage can have again: then the reference is to another one."""
+        self._known: dict[int, int] = {}
+        """Numbers of allocations by address, which a later storage can have again: then the reference is to another one."""
 
     def begin(self, phase: str, iteration: int = 0) -> None:
         """From here on, events belong to this phase."""
@@ -117,87 +109,99 @@ class Ledger:
                 self._add(storage, "", None, tensor)
 
     def note(
-        self, operator: str, call: Call | None, outputs: Iterable[Tensor], inputs: Callable[[], Iterable[Tensor]] | None = None
+        self, operator: str, caller: object, outputs: Iterable[Tensor], inputs: Callable[[], Iterable[Tensor]] | None = None
     ) -> None:
-        """Counts the storages that an operator returned and that are new.
+        """Counts the storages that an operator returned and that are new. `caller` is who ran it, see `close`.
 
         `inputs` gives what it was given, where it may have returned a view of that: of a constant of the module, say, which is
         neither parameter nor buffer, and not counted.
         """
-        self._runs += 1
+        known, allocations = self._known, self._allocations
         for tensor in outputs:
             storage = tensor.untyped_storage()
-            found = self._known.get(id(storage))
-            if found is None or found[0]() is not storage:
+            number = known.get(id(storage))
+            if number is None or allocations[number][5]() is not storage:
                 if inputs is None or all(given.untyped_storage() is not storage for given in inputs()):
-                    self._add(storage, operator, call, tensor)
-            elif storage.nbytes() != self._allocations[found[1]][0]:
+                    self._add(storage, operator, caller, tensor)
+            elif storage.nbytes() != allocations[number][0]:
                 # resize_ moves what it keeps to a new place, and frees the old one then.
-                self._add(storage, operator, call, tensor, found[0])
-                self._events.append(~found[1])
+                self._add(storage, operator, caller, tensor, allocations[number][5])
+                self._events.append(~number)
 
     def number(self, tensor: Tensor) -> int | None:
         """Which allocation the tensor's storage is; None for one that no operator returned."""
         return self._find(tensor.untyped_storage())
 
-    def close(self) -> Trace:
-        """The trace. What is freed from here on is not in it."""
-        numbers = {id(watch): number for number, watch in enumerate(self._watches)}
-        events = tuple(event if type(event) is int else ~numbers[id(event)] for event in self._events)
-        trace = Trace(tuple(map(Allocation._make, self._allocations)), events, tuple(self._phases))
+    def fresh_bytes(self, tensors: Sequence[Tensor], since: int) -> int:
+        """Bytes of the distinct storages of those tensors that were allocated after so many operators had run."""
+        if self.runs == since:
+            return 0
+        if len(tensors) == 1:
+            one = self._find(tensors[0].untyped_storage())
+            return 0 if one is None or self._allocations[one][3] <= since else self._allocations[one][0]
+        found = {number for tensor in tensors if (number := self._find(tensor.untyped_storage())) is not None}
+        return sum([raw[0] for raw in map(self._allocations.__getitem__, found) if raw[3] > since])
+
+    def close(self, place: Callable[[Any], Place | None]) -> History:
+        """The history. What is freed from here on is not in it. `place` makes a place of each caller."""
+        numbers = {id(raw[5]): number for number, raw in enumerate(self._allocations)}
+        events = tuple([event if type(event) is int else ~numbers[id(event)] for event in self._events])
+        allocations = tuple([Allocation(size, name, place(by), run, host) for size, name, by, run, host, _ in self._allocations])
+        history = History(allocations, events, tuple(self._phases))
         # References and their callbacks are a cycle, which only the garbage collector would find.
-        self._watches.clear()
-        self._known.clear()
+        self._allocations.clear()
         self._events.clear()
-        return trace
+        return history
 
     def _find(self, storage: UntypedStorage) -> int | None:
-        found = self._known.get(id(storage))
-        return found[1] if found is not None and found[0]() is storage else None
+        number = self._known.get(id(storage))
+        return number if number is None or self._allocations[number][5]() is storage else None
 
     def _add(
         self,
         storage: UntypedStorage,
         operator: str,
-        call: Call | None,
+        caller: object,
         tensor: Tensor,
         watch: weakref.ref[UntypedStorage] | None = None,
     ) -> None:
-        number = len(self._allocations)
-        watch = watch or weakref.ref(storage, self._events.append)
-        self._known[id(storage)] = watch, number
-        self._watches.append(watch)
-        self._allocations.append((storage.nbytes(), operator, call, self._runs, not tensor.is_meta))
-        self._events.append(number)
+        size = storage.nbytes()
+        if not size:
+            return  # of no bytes nothing is allocated
+        allocations, events = self._allocations, self._events
+        number = self._known[id(storage)] = len(allocations)
+        reference = watch or weakref.ref(storage, events.append)
+        allocations.append((size, operator, caller, self.runs, not tensor.is_meta, reference))
+        events.append(number)
 
 
-def curve(trace: Trace) -> list[int]:
+def curve(history: History) -> list[int]:
     """The live bytes after each event."""
-    return list(accumulate(trace.sizes))
+    return list(accumulate(history.sizes))
 
 
-def peak(trace: Trace, span: range | None = None) -> Peak:
-    """The highest sum of live bytes in a stretch of the trace, what lives when it begins included."""
-    span = trace.span() if span is None else span
+def peak(history: History, span: range | None = None) -> Peak:
+    """The highest sum of live bytes in a stretch of the history, what lives when it begins included."""
+    span = history.span() if span is None else span
     first = max(span.start - 1, 0)
-    live = curve(trace)[first : span.stop]
+    live = curve(history)[first : span.stop]
     if not live:
-        return Peak(0, "", "", "", -1)
+        return Peak()
     highest = max(live)
     event = first + live.index(highest)
-    n = trace.events[event]
-    made = trace.allocations[n] if n >= 0 else _NOTHING
-    phase = next((phase.name for phase in reversed(trace.phases) if phase.start <= event), "")
-    return Peak(highest, made.call.path if made.call else "", made.operator, phase, event)
+    n = history.events[event]
+    made = history.allocations[n] if n >= 0 else _NOTHING
+    phase = next((phase.name for phase in reversed(history.phases) if phase.start <= event), "")
+    return Peak(highest, made.place.path if made.place else "", made.operator, phase, event)
 
 
 _NOTHING = Allocation(0, "", None, 0, False)
 
 
-def alive(trace: Trace, event: int) -> list[int]:
+def alive(history: History, event: int) -> list[int]:
     """The allocations that live just after an event, in the order in which they were made."""
     living: dict[int, None] = {}
-    for n in trace.events[: event + 1]:
+    for n in history.events[: event + 1]:
         if n >= 0:
             living[n] = None
         else:
@@ -205,14 +209,14 @@ def alive(trace: Trace, event: int) -> list[int]:
     return list(living)
 
 
-def bytes_of(trace: Trace, numbers: Iterable[int]) -> int:
+def bytes_of(history: History, numbers: Iterable[int]) -> int:
     """The sum of the sizes of these allocations."""
-    return sum(trace.allocations[n].bytes for n in numbers)
+    return sum(history.allocations[n].bytes for n in numbers)
 
 
-def split(trace: Trace, event: int, kinds: Sequence[str]) -> dict[str, int]:
+def split(history: History, event: int, kinds: Sequence[str]) -> dict[str, int]:
     """The bytes that live just after an event, by the kind that `kinds` gives each allocation."""
     sums: dict[str, int] = {}
-    for n in alive(trace, event):
-        sums[kinds[n]] = sums.get(kinds[n], 0) + trace.allocations[n].bytes
+    for n in alive(history, event):
+        sums[kinds[n]] = sums.get(kinds[n], 0) + history.allocations[n].bytes
     return sums

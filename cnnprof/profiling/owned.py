@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
@@ -13,12 +13,11 @@ from cnnprof.profiling.profile import Cost, Shape
 _T = TypeVar("_T", bound=Tensor)
 
 
-@dataclass(frozen=True, slots=True)
-class Owned:
+class Owned(NamedTuple):
     """Parameters and buffers by name."""
 
-    parameters: Mapping[str, nn.Parameter] = field(default_factory=dict)
-    buffers: Mapping[str, Tensor] = field(default_factory=dict)
+    parameters: Mapping[str, nn.Parameter] = MappingProxyType({})
+    buffers: Mapping[str, Tensor] = MappingProxyType({})
 
     def parts(self) -> Iterator[tuple[str, Owned]]:
         """Each of them by itself, with its name."""
@@ -37,16 +36,16 @@ class Owned:
         """The shapes of the parameters."""
         return tuple([tuple(parameter.shape) for parameter in self.parameters.values()])
 
-    def cost(self, products: int = 0, output_bytes: int = 0, unknown: tuple[str, ...] = ()) -> Cost:
-        """Elements and bytes of them, beside what their layer computes."""
+    def cost(self, products: int = 0, output_bytes: int = 0, unknown: tuple[str, ...] = (), retained: int = 0) -> Cost:
+        """Elements and bytes of them, beside what their layer computes and retains."""
         params = trainable = param_bytes = 0
         for parameter in self.parameters.values():
             elements = parameter.numel()
             params += elements
             trainable += elements if parameter.requires_grad else 0
-            param_bytes += elements * parameter.element_size()
-        buffer_bytes = sum([b.numel() * b.element_size() for b in self.buffers.values()])
-        return Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, unknown)
+            param_bytes += parameter.nbytes
+        buffer_bytes = sum([buffer.nbytes for buffer in self.buffers.values()])
+        return Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, unknown, retained)
 
 
 NOTHING_OWNED = Owned()
@@ -64,17 +63,17 @@ def together(parts: Iterable[Owned]) -> Owned:
 
 def owned_by(modules: Iterable[nn.Module]) -> dict[nn.Module, Owned]:
     """What each module owns that none before it does."""
-    seen: set[Tensor] = set()
+    seen: set[int] = set()
     owned: dict[nn.Module, Owned] = {}
     for module in modules:
         if module._parameters or module._buffers:
-            own = Owned(_unseen(module._parameters, seen), _unseen(module._buffers, seen))
-            if own.parameters or own.buffers:
-                owned[module] = own
+            parameters, buffers = _unseen(module._parameters, seen), _unseen(module._buffers, seen)
+            if parameters or buffers:
+                owned[module] = Owned(parameters, buffers)
     return owned
 
 
-def _unseen(tensors: Mapping[str, _T | None], seen: set[Tensor]) -> dict[str, _T]:
-    new = {name: tensor for name, tensor in tensors.items() if tensor is not None and tensor not in seen}
-    seen.update(new.values())
+def _unseen(tensors: Mapping[str, _T | None], seen: set[int]) -> dict[str, _T]:
+    new = {name: tensor for name, tensor in tensors.items() if tensor is not None and id(tensor) not in seen}
+    seen.update(map(id, new.values()))
     return new

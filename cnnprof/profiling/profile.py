@@ -6,11 +6,13 @@ Nothing here measures or prints: the profiler builds these objects, the renderer
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from io import StringIO
 from typing import Literal, TypeAlias
+
+from cnnprof.profiling.memory import Peak, Training
 
 PRODUCTS = "products"
 """The convention that is our own definition."""
@@ -28,9 +30,9 @@ FieldStride: TypeAlias = "tuple[int | Fraction | None, ...] | None"
 """The same for strides: fractions after a transposed convolution, None where there are no neighbours or it is not known."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, init=False)
 class Cost:
-    """What a layer, or a sum of layers, costs. Costs add: a container's is its own plus that of its children."""
+    """What a layer, or a sum of layers, costs. Costs add: a container's is the sum of its children's."""
 
     params: int = 0
     """Elements of the distinct parameters, each at its first owner."""
@@ -46,8 +48,30 @@ class Cost:
     """Bytes of the distinct buffers (BatchNorm's statistics), which are no parameters."""
     unknown: tuple[str, ...] = ()
     """Operators that ran and stand in no table, each once: the count of products cannot know them."""
-    retained_bytes: int = field(default=0, kw_only=True)
+    retained_bytes: int = 0
     """Bytes that it allocates in a training pass and that live until the backward pass begins; 0 where that was not asked for."""
+
+    # What dataclass writes sets each field through object.__setattr__: five times as long, for thousands of rows.
+    def __init__(
+        self,
+        params: int = 0,
+        trainable_params: int = 0,
+        products: int = 0,
+        output_bytes: int = 0,
+        param_bytes: int = 0,
+        buffer_bytes: int = 0,
+        unknown: tuple[str, ...] = (),
+        retained_bytes: int = 0,
+    ) -> None:
+        fields = self.__dict__
+        fields["params"] = params
+        fields["trainable_params"] = trainable_params
+        fields["products"] = products
+        fields["output_bytes"] = output_bytes
+        fields["param_bytes"] = param_bytes
+        fields["buffer_bytes"] = buffer_bytes
+        fields["unknown"] = unknown
+        fields["retained_bytes"] = retained_bytes
 
     @property
     def complete(self) -> bool:
@@ -60,25 +84,30 @@ class Cost:
         return self.param_bytes + self.buffer_bytes
 
     def __add__(self, other: Cost) -> Cost:
-        unknown = self.unknown
-        if other.unknown and other.unknown != unknown:
-            unknown = tuple(dict.fromkeys(unknown + other.unknown))
-        return Cost(
-            self.params + other.params,
-            self.trainable_params + other.trainable_params,
-            self.products + other.products,
-            self.output_bytes + other.output_bytes,
-            self.param_bytes + other.param_bytes,
-            self.buffer_bytes + other.buffer_bytes,
-            unknown,
-            retained_bytes=self.retained_bytes + other.retained_bytes,
-        )
+        return total((self, other))
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """The sum; an unknown operator is named once."""
+    params = trainable = products = output = param = buffer = retained = 0
+    unknown: tuple[str, ...] = ()
+    for cost in costs:
+        params += cost.params
+        trainable += cost.trainable_params
+        products += cost.products
+        output += cost.output_bytes
+        param += cost.param_bytes
+        buffer += cost.buffer_bytes
+        retained += cost.retained_bytes
+        if cost.unknown and cost.unknown != unknown:
+            unknown = tuple(dict.fromkeys(unknown + cost.unknown))
+    return Cost(params, trainable, products, output, param, buffer, unknown, retained)
 
 
 NOTHING = Cost()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, init=False)
 class Layer:
     """One layer of the network, or a container of layers, as it was called."""
 
@@ -107,9 +136,37 @@ class Layer:
     stride: FieldStride = None
     """How many pixels neighbouring elements of the output are apart, along each axis."""
 
-    def __post_init__(self) -> None:
-        if self.children:
-            object.__setattr__(self, "cost", sum((child.cost for child in self.children), NOTHING))
+    # As in Cost.
+    def __init__(
+        self,
+        path: str,
+        kind: str,
+        arguments: str,
+        depth: int,
+        input_shapes: tuple[Shape, ...],
+        output_shapes: tuple[Shape, ...],
+        cost: Cost = NOTHING,
+        param_shapes: tuple[Shape, ...] = (),
+        product_terms: tuple[Term, ...] = (),
+        note: str = "",
+        children: tuple[Layer, ...] = (),
+        receptive_field: FieldSize = None,
+        stride: FieldStride = None,
+    ) -> None:
+        fields = self.__dict__
+        fields["path"] = path
+        fields["kind"] = kind
+        fields["arguments"] = arguments
+        fields["depth"] = depth
+        fields["input_shapes"] = input_shapes
+        fields["output_shapes"] = output_shapes
+        fields["cost"] = total([child.cost for child in children]) if children else cost
+        fields["param_shapes"] = param_shapes
+        fields["product_terms"] = product_terms
+        fields["note"] = note
+        fields["children"] = children
+        fields["receptive_field"] = receptive_field
+        fields["stride"] = stride
 
     @property
     def name(self) -> str:
@@ -164,6 +221,12 @@ class Profile:
     root: Layer
     convention: str = PRODUCTS
     """How `products` are counted: by our own definition, or as another tool counts."""
+    inference_peak: Peak | None = None
+    """The largest sum of live bytes during the pass, input included, parameters not; None where a saved profile has none."""
+    retained: bool = False
+    """Whether the layers' `retained_bytes` were asked for, and are not merely 0."""
+    training: Training | None = None
+    """The memory of training; None where no optimizer was given."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -203,6 +266,11 @@ class Profile:
     def model_bytes(self) -> int:
         """Bytes of parameters and buffers."""
         return self.cost.model_bytes
+
+    @property
+    def retained_bytes(self) -> int | None:
+        """Bytes that the layers allocate in a training pass and that live until its backward pass; None where nobody asked."""
+        return self.cost.retained_bytes if self.retained else None
 
     @property
     def complete(self) -> bool:

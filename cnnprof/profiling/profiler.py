@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import gc
-import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from types import TracebackType
+from dataclasses import replace
 
 import torch
 from torch import nn
 
+from cnnprof.collector import collector_off
 from cnnprof.errors import CnnprofError, UsageError
 from cnnprof.profiling.counting import Counting, products_of_call
 from cnnprof.profiling.describe import kind_of
+from cnnprof.profiling.failure import message
 from cnnprof.profiling.inputs import Given, Inputs, inputs_for
-from cnnprof.profiling.profile import PRODUCTS, Profile
+from cnnprof.profiling.ledger import peak
+from cnnprof.profiling.memory import Peak
+from cnnprof.profiling.profile import PRODUCTS, Layer, Profile
 from cnnprof.profiling.rows import layers_of
-from cnnprof.profiling.trace import Failure, Trace, stand_ins_of
+from cnnprof.profiling.trace import Trace, stand_ins_of
 from cnnprof.profiling.untouched import untouched
 
 
@@ -36,6 +37,8 @@ def profile(
     name: str = "",
     dtype: torch.dtype | None = None,
     convention: str = PRODUCTS,
+    retained: bool = False,
+    optimizer: str | None = None,
 ) -> Profile:
     """A `Profile` of what `module` costs for those inputs.
 
@@ -47,6 +50,10 @@ def profile(
 
     `convention` counts as others do, "flops", "mac+bias", "fvcore", "thop" or "ptflops": the `products` are theirs then.
 
+    With `retained` a second pass, in `train()` mode, tells what each layer keeps for a backward pass. With an optimizer, "sgd",
+    "momentum", "adam" or "adamw", two iterations of a training loop run, still without data, and `training` has their memory.
+    Raises `TrainingError` where the module cannot be trained.
+
     >>> import cnnprof, torch
     >>> prof = cnnprof.profile(torch.nn.Linear(256, 200), (256,))
     >>> prof.params, prof.products
@@ -57,11 +64,27 @@ def profile(
     module = bare(module)
     paths = {part: path for path, part in module.named_modules()}
     given = inputs_for(inputs, batch, dtype or _dtype(paths))
-    trace, counting = _counted(module, convention)
     with inference(paths):
-        run(trace, given, paths)
-        root = layers_of(trace, paths, counting)
-    return Profile(name or kind_of(module), given.shapes, given.batch, given.dtype, root, convention)
+        root, highest = _measured(module, given, paths, convention)
+    made = Profile(name or kind_of(module), given.shapes, given.batch, given.dtype, root, convention, highest)
+    return _with_training(made, module, given, optimizer) if retained or optimizer is not None else made
+
+
+def _with_training(profile: Profile, module: nn.Module, given: Given, optimizer: str | None) -> Profile:
+    """The profile with what a training pass tells."""
+    from cnnprof.profiling.retained import with_retained  # of which a plain profile needs nothing
+    from cnnprof.profiling.training import retained_by_layer, train
+
+    run = train(module, given, optimizer=optimizer) if optimizer is not None else None
+    root = with_retained(profile.root, run.root if run else retained_by_layer(module, given))
+    return replace(profile, root=root, retained=True, training=run.training if run else None)
+
+
+def _measured(module: nn.Module, given: Given, paths: Mapping[nn.Module, str], convention: str) -> tuple[Layer, Peak]:
+    """The layers and the inference peak. The trace is gone when it returns, before the garbage collector is on again."""
+    trace, counting = _counted(module, convention)
+    run(trace, given, paths)
+    return layers_of(trace.top, trace.called, paths, counting), peak(trace.history(paths))
 
 
 def _counted(module: nn.Module, convention: str) -> tuple[Trace, Counting]:
@@ -87,13 +110,13 @@ def run(trace: Trace, given: Given, paths: Mapping[nn.Module, str]) -> None:
     try:
         trace.run(given.args, given.kwargs, stand_ins_of(paths))
     except Exception as error:
-        raise ProfileError(_message(error, trace, paths)) from error
+        raise ProfileError(message("run", error, trace, paths)) from error
 
 
 @contextmanager
 def inference(modules: Iterable[nn.Module]) -> Iterator[None]:
     """The conditions of a pass: `eval()`, no gradients, nothing compiled. Afterwards the modules are as they were."""
-    with torch.no_grad(), _collector_off(), untouched(modules), _evaluating(modules), _eagerly():
+    with torch.no_grad(), collector_off(), untouched(modules), _evaluating(modules), _eagerly():
         yield
 
 
@@ -124,18 +147,6 @@ def _evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
-def _collector_off() -> Iterator[None]:
-    """A collection in the middle of the pass costs more than the pass; reference counts free the tensors."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@contextmanager
 def _eagerly() -> Iterator[None]:
     """Runs what is written: nothing that `torch.compile` makes of it, which would compile the profiler too, nor attention that
     looks at its mask to leave out what is padding."""
@@ -159,57 +170,3 @@ _IRRELEVANT = (
     r"Using `torch.compile\(module\)` when there are global hooks",
     "None of the inputs have requires_grad=True",  # a checkpoint, without gradients
 )
-
-
-def _message(error: Exception, trace: Trace, paths: Mapping[nn.Module, str]) -> str:
-    """Where the pass stopped and why: the module, the line of the user's file, what torch said, and what to do."""
-    failure = trace.failure if trace.failure.error is error else Failure()
-    module = failure.module or trace.top.callee
-    assert isinstance(module, nn.Module)
-    where = paths.get(module, "")
-    what = f"{where} ({kind_of(module)})" if where else kind_of(module)
-    line = _user_line(error.__traceback__)
-    reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
-    advice = next((text for sign, text in _ADVICE.items() if sign in reason), "")
-    if advice is _DATA:
-        operator = re.search(r"(?:aten::|torch\.|Tensor\.)(\w+)", reason)
-        reason = f"{_called(failure.function) or (operator and operator[1]) or reason} cannot run without data"
-    return f"cannot run {what}{f' at {line}' if line else ''}: {reason}{f'; {advice}' if advice else ''}"
-
-
-def _called(function: str) -> str:
-    """`x.item()`; an operator as it is, `[]`."""
-    return f"{function}()" if "." in function and "(" not in function else function
-
-
-_DATA = "put what depends on values outside `forward`, or profile the branches as modules of their own"
-_KERNEL = "give the operator a kernel for tensors without data: torch.library.register_fake"
-_DEVICE = "make it on the device of the input, `device=x.device`"
-_ADVICE = {
-    "aten::": _DATA,
-    "on meta tensors": _DATA,
-    "register_meta function": _DATA,
-    "data-dependent": _DATA,
-    "out of meta tensor": _DATA,
-    "unallocated storage": _DATA,
-    "a meta tensor without output_size": _DATA,
-    "meta device type tensor": _DATA,
-    "passed to Tensor.__format__": _DATA,
-    "fake impl": _KERNEL,
-    "writes the network's values into a tensor on": _DEVICE,
-    "not at the same device": _DEVICE,
-    "autocast device_type 'meta'": "name the device type as text, or leave autocast to the caller",
-}
-"""What to do about an error, by a piece of torch's message, the first that is in it."""
-
-
-def _user_line(traceback: TracebackType | None) -> str:
-    """`net.py:12`: the innermost line that is neither torch's nor ours."""
-    found = ""
-    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
-    while traceback:
-        code = traceback.tb_frame.f_code
-        if not code.co_filename.startswith((*ours, "<")):
-            found = f"{Path(code.co_filename).name}:{traceback.tb_lineno}"
-        traceback = traceback.tb_next
-    return found

@@ -23,39 +23,36 @@ from cnnprof.fields.table import Rule, rule
 from cnnprof.fields.viewing import Found
 from cnnprof.operators import rule as rule_of_products
 
-__all__ = ["NO_FIELD", "Field", "ReceptiveFields"]
-
-_MARK = "_cnnprof_dependence"
-"""An attribute of the tensors themselves: cheaper than a dictionary that does not keep them alive."""
+__all__ = ["NO_FIELD", "Field", "Followed", "ReceptiveFields", "followed"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Operator:
+class Followed:
     """What is known of an operator."""
 
     rule: Rule | None
     writes: tuple[int, ...]
     """The places of the arguments that it changes."""
-    ignored: bool
-    """Whether it takes no tensor, or torch composes it of others, which then have been followed already."""
+    passes_on: bool
+    """Whether its output mostly depends on what its operands depend on, element by element."""
 
 
-class _Operators(dict[Any, _Operator]):
-    """The operators, each looked up when it first runs."""
+def followed(func: Any) -> Followed | None:
+    """What `follow` needs to know of an operator; None for one that takes no tensor, and for one that torch composes of others,
+    which then have been followed already."""
+    space, _, overload = func.name().rpartition("::")
+    arguments = getattr(getattr(func, "_schema", None), "arguments", ())
+    known = rule_of_products(func)
+    if (known is not None and known.composed) or not any("Tensor" in str(one.type) for one in arguments):
+        return None
+    writes = tuple(place for place, one in enumerate(arguments) if one.alias_info is not None and one.alias_info.is_write)
+    has_rule = space == "aten" and not any(arguments[place].kwarg_only for place in writes)  # as out= is
+    found = rule(overload) if has_rule else None
+    return Followed(found, writes, found is elementwise or found is batch_norm)
 
-    def __missing__(self, func: Any) -> _Operator:
-        space, _, overload = func.name().rpartition("::")
-        arguments = getattr(getattr(func, "_schema", None), "arguments", ())
-        writes = tuple(place for place, one in enumerate(arguments) if one.alias_info is not None and one.alias_info.is_write)
-        known = rule_of_products(func)
-        has_rule = space == "aten" and not any(arguments[place].kwarg_only for place in writes)  # as out= is
-        ignored = (known is not None and known.composed) or not any("Tensor" in str(one.type) for one in arguments)
-        made = _Operator(rule(overload) if has_rule else None, writes, ignored)
-        self[func] = made
-        return made
 
-
-_OPERATORS = _Operators()
+_MARK = "_cnnprof_dependence"
+"""An attribute of the tensors themselves: cheaper than a dictionary that does not keep them alive."""
 
 
 class ReceptiveFields:
@@ -84,20 +81,20 @@ class ReceptiveFields:
 
     def of(self, tensors: Sequence[Tensor]) -> Field:
         """The receptive field of the first tensor's elements; `NO_FIELD` if they depend on no pixel, or if there is no tensor."""
-        found = self._look(tensors[0]) if tensors else None
+        if not tensors:
+            return NO_FIELD
+        found = self._look(tensors[0]) if self._tainted else getattr(tensors[0], _MARK, None)
         return NO_FIELD if found is None else found.field
 
-    def follow(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> None:
+    def follow(self, operator: Followed, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> None:
         """Notes what the outputs of an operator depend on that has just run."""
-        operator = _OPERATORS[func]
-        if operator.ignored:
-            return
-        if not self._tainted:
-            if operator.rule is elementwise or (operator.rule is batch_norm and not args[5]):
-                if self._passed_on(operator.rule, args, kwargs, outputs):
+        rule = operator.rule
+        if not self._tainted and rule is not None:
+            if operator.passes_on and (rule is elementwise or not args[5]):
+                if self._passed_on(rule, args, kwargs, outputs):
                     return
-            elif args and operator.rule and not operator.writes and getattr(args[0], _MARK, None) is not None:
-                self._set(outputs, operator.rule(_mark_of, outputs, *args, **kwargs))
+            elif args and not operator.writes and getattr(args[0], _MARK, None) is not None:
+                self._set(outputs, rule(_mark_of, outputs, *args, **kwargs))
                 return
         given = list(_tensors((*args, *kwargs.values())))
         if any(self._look(tensor) is not None for tensor in given):
@@ -105,9 +102,12 @@ class ReceptiveFields:
 
     def _passed_on(self, rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> bool:
         """Whether there is nothing to do but to pass on what one or two operands depend on, which is mostly so."""
+        made = outputs[0]
         found: Dependence | None = None
         source: Any = None
+        in_place = False
         for value in (*args, *kwargs.values()) if kwargs else args:
+            in_place = in_place or value is made
             known = getattr(value, _MARK, None)
             if known is not None and known is not found:
                 if found is None:
@@ -116,10 +116,9 @@ class ReceptiveFields:
                     return False
         if found is None:
             return True
-        made = outputs[0]
         if made is source:
             return found is getattr(made, _MARK)
-        if made.shape != source.shape or any(made is value for value in args) or (len(outputs) > 1 and rule is elementwise):
+        if in_place or made.shape != source.shape or (len(outputs) > 1 and rule is elementwise):
             return False
         self._mark(made, found)
         return True
@@ -137,7 +136,7 @@ class ReceptiveFields:
 
     def _apply(
         self,
-        operator: _Operator,
+        operator: Followed,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         outputs: Sequence[Tensor],
@@ -199,7 +198,7 @@ class ReceptiveFields:
         self._marked.append(weakref.ref(tensor))
 
     def _look(self, value: Any) -> Dependence | None:
-        found: Dependence | None = getattr(value, _MARK, None)
+        found = _mark_of(value)
         if self._tainted and isinstance(value, Tensor):
             tainted = self._tainted.get(value.untyped_storage()._cdata)
             if tainted is not None and tainted() is not None:

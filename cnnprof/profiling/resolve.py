@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from cnnprof.spec.target import CodeTarget, SavedTarget, SpecTarget, Target
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What the user asked of a target: `--input`, `--batch`, `--set`, `--dtype` and `--convention`."""
+    """What the user asked of a target: `--input`, `--batch`, `--set`, `--dtype`, `--convention` and `--training`."""
 
     inputs: Sequence[InputOption] = ()
     """None: the spec's own."""
@@ -32,11 +32,15 @@ class Conditions:
     settings: Mapping[str, Argument] = field(default_factory=dict)
     dtype: str = "float32"
     convention: str = PRODUCTS
+    optimizer: str | None = None
+    """That of `--training`; None without it."""
+    retained: bool = False
+    """Whether the command wants to know what each layer retains for training, too."""
 
     @property
     def untouched(self) -> bool:
         """Whether nothing was asked."""
-        return self == Conditions()
+        return replace(self, retained=False) == Conditions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +53,26 @@ class Subject:
     lines: Mapping[str, Span]
     """The place in its spec of each module, by path; empty where it comes from no spec."""
 
-    def profile(self, convention: str = PRODUCTS) -> Profile:
+    def profile(self, conditions: Conditions) -> Profile:
         """What the module costs for what it is given."""
-        return profile(self.module, self.given, name=self.name, convention=convention)
+        return profile(
+            self.module,
+            self.given,
+            name=self.name,
+            convention=conditions.convention,
+            retained=conditions.retained,
+            optimizer=conditions.optimizer,
+        )
 
 
 def profile_of(target: Target, conditions: Conditions) -> Profile:
     """The profile of a target; a saved one is read and not measured. Raises UsageError where the conditions do not fit it."""
     if isinstance(target, SavedTarget):
         if not conditions.untouched:
-            raise UsageError(f'"{target.name}" is a saved profile: --input, --batch, --set, --dtype, --convention cannot change it')
+            options = "--input, --batch, --set, --dtype, --convention, --training"
+            raise UsageError(f'"{target.name}" is a saved profile: {options} cannot change it')
         return read_profile(target.source)
-    return subject_of(target, conditions).profile(conditions.convention)
+    return subject_of(target, conditions).profile(conditions)
 
 
 def subject_of(target: Target, conditions: Conditions) -> Subject:

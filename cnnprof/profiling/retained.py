@@ -6,18 +6,21 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import replace
 
-from cnnprof.profiling.ledger import Trace, alive
+from cnnprof.profiling.ledger import History, alive
 from cnnprof.profiling.profile import Cost, Layer
 
 
-def retained(trace: Trace, span: range | None = None) -> Mapping[int, int]:
-    """For each operator of a stretch of the trace, by its number, the bytes that it allocated and that live at the end of it."""
-    span = trace.span() if span is None else span
-    living = set(alive(trace, span.stop - 1))
+def retained(history: History, span: range | None = None, end: int | None = None) -> Mapping[int, int]:
+    """For each operator of a stretch of the history, by its number, the bytes that it allocated and that still live after an event.
+
+    `end` is the number of that event, the last one by default.
+    """
+    span = history.span() if span is None else span
+    living = set(alive(history, len(history.events) - 1 if end is None else end))
     sums: dict[int, int] = defaultdict(int)
-    for n in trace.events[span.start : span.stop]:
+    for n in history.events[span.start : span.stop]:
         if n in living:
-            sums[trace.allocations[n].run] += trace.allocations[n].bytes
+            sums[history.allocations[n].run] += history.allocations[n].bytes
     return sums
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Container, Iterator, Mapping
+from types import MappingProxyType
 
 from torch import nn
 
@@ -16,12 +17,21 @@ from cnnprof.profiling.counting import Counting, products_of_call
 from cnnprof.profiling.describe import OPERATORS, arguments_of, kind_of
 from cnnprof.profiling.owned import NOTHING_OWNED, Owned, owned_by, together
 from cnnprof.profiling.profile import Cost, Layer, Shape, Term
-from cnnprof.profiling.trace import Call, Operation, Trace, is_parametrized, is_torchs
+from cnnprof.profiling.trace import Call, Operation, is_parametrized, is_torchs
 
 
-def layers_of(trace: Trace, paths: Mapping[nn.Module, str], count: Counting = products_of_call) -> Layer:
-    """The tree of layers of a traced pass. `paths` names the modules, `count` counts a row."""
-    return _Rows(trace.called, paths, count).layer(_whole(trace.top), 0)
+def layers_of(
+    top: Call,
+    called: Container[nn.Module],
+    paths: Mapping[nn.Module, str],
+    count: Counting = products_of_call,
+    retained: Mapping[int, int] = MappingProxyType({}),
+) -> Layer:
+    """The tree of layers of a traced pass: what a trace has as `top` and `called`.
+
+    `paths` names the modules, `count` counts a row, `retained` has the bytes that each operator retains, by its number.
+    """
+    return _Rows(called, paths, count, retained).layer(_whole(top), 0)
 
 
 def _whole(top: Call) -> Call:
@@ -35,9 +45,12 @@ def _whole(top: Call) -> Call:
 
 
 class _Rows:
-    def __init__(self, called: Set[nn.Module], paths: Mapping[nn.Module, str], count: Counting) -> None:
+    def __init__(
+        self, called: Container[nn.Module], paths: Mapping[nn.Module, str], count: Counting, retained: Mapping[int, int]
+    ) -> None:
         self.paths = paths
         self.count = count
+        self.retained = retained
         self.owned = owned_by(paths)
         self.called = called
         self.seen: set[nn.Module] = set()
@@ -49,6 +62,9 @@ class _Rows:
         note = "recursive" if module in self.seen else ""
         self.seen.add(module)
         named = (path, kind_of(module), arguments_of(module), depth, call.inputs, call.outputs)
+        if call.whole and len(call.events) == 1 and type(call.events[0]) is Operation:  # nearly always: it is to be fast here
+            own = self.owned.pop(module, NOTHING_OWNED)
+            return Layer(*named, *self.costing(own, call), note, (), call.field.size, call.field.stride)
         if self.is_container(call, module, depth):
             below_it = tuple(self.children(call, module, path, depth + 1))
             return Layer(*named, note=note, children=below_it, receptive_field=call.field.size, stride=call.field.stride)
@@ -107,7 +123,11 @@ class _Rows:
     def costing(self, own: Owned, call: Call) -> tuple[Cost, tuple[Shape, ...], tuple[Term, ...]]:
         """The cost of a row that owns these and ran that, and the arithmetic behind it."""
         terms, unknown = self.count(call)
-        return own.cost(sum(map(math.prod, terms)), call.output_bytes, unknown), own.shapes, terms
+        products = sum(map(math.prod, terms)) if terms else 0
+        kept = sum([self.retained.get(operation.run, 0) for operation in call.operations()]) if self.retained else 0
+        if own is NOTHING_OWNED:
+            return Cost(0, 0, products, call.output_bytes, 0, 0, unknown, kept), (), terms
+        return own.cost(products, call.output_bytes, unknown, kept), own.shapes, terms
 
     def idle(self, module: nn.Module) -> Iterator[nn.Module]:
         """The modules below that own something and were not called, as far as none that was called stands between."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from cnnprof.profiling.ledger import Call
+from cnnprof.profiling.ledger import Place
 from cnnprof.profiling.profile import Shape
 
 
@@ -25,14 +25,14 @@ class Saved(NamedTuple):
     dtype: str
     allocation: int
     """Its storage, by the number in the trace."""
-    call: Call | None
+    place: Place | None
     """The module in which the operator ran; None outside of all, as for the loss."""
 
 
-def saved_for_backward(result: Tensor, number: Callable[[Tensor], int | None], caller: Callable[[int], Call | None]) -> list[Saved]:
+def saved_for_backward(result: Tensor, number: Callable[[Tensor], int | None], place: Callable[[int], Place | None]) -> list[Saved]:
     """What the graph behind a result keeps, in the order of the forward pass.
 
-    A storage stands there once for every backward that needs it. `number` gives the allocation behind a tensor, `caller` the call
+    A storage stands there once for every backward that needs it. `number` gives the allocation behind a tensor, `place` the call
     behind a node's number. The graph is only read: `saved_tensors_hooks` would replace what it keeps by what the hooks return.
     """
     found: list[Saved] = []
@@ -41,7 +41,7 @@ def saved_for_backward(result: Tensor, number: Callable[[Tensor], int | None], c
             allocation = number(tensor)
             if allocation is not None:
                 shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
-                found.append(Saved(_operator(node.name()), role, shape, dtype, allocation, caller(node._sequence_nr())))
+                found.append(Saved(_operator(node.name()), role, shape, dtype, allocation, place(node._sequence_nr())))
     return found
 
 

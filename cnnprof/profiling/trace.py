@@ -9,8 +9,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from dataclasses import field as field_of
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -27,8 +29,9 @@ from cnnprof.operators import MetaMode, writes
 from cnnprof.operators.table import RULES
 from cnnprof.profiling.describe import call_of
 from cnnprof.profiling.elsewhere import met, stand_in
+from cnnprof.profiling.ledger import History, Ledger, Place
 from cnnprof.profiling.profile import Shape, Term
-from cnnprof.profiling.receptive_field import NO_FIELD, Field, ReceptiveFields
+from cnnprof.profiling.receptive_field import NO_FIELD, Field, Followed, ReceptiveFields, followed
 
 
 @dataclass(slots=True)
@@ -43,6 +46,8 @@ class Operation:
     known: bool
     field: Field = NO_FIELD
     """The receptive field of its first output."""
+    run: int = 0
+    """How many operators had run when it had, itself included."""
 
 
 @dataclass(slots=True)
@@ -54,7 +59,11 @@ class Call:
     start: int
     """How many operators had run before."""
     named: bool = False
-    """Whether the functions that it calls are noted."""
+    """Whether the functions of its caller are noted."""
+    number: int = 0
+    """How many calls of the same module came before in this pass."""
+    whole: bool = False
+    """Whether it is of a layer of torch's that holds no others: one row, whose operators need no shapes of their own."""
     arguments: str = ""
     """Those of a function."""
     inputs: tuple[Shape, ...] = ()
@@ -98,80 +107,145 @@ class Failure(NamedTuple):
 _FAILED = object()
 
 
+class _Operator(NamedTuple):
+    """What a trace needs to know of an operator."""
+
+    name: str
+    make: Callable[..., Any] | None
+    """The rule of its output."""
+    products: Callable[..., tuple[Term, ...] | None]
+    """The terms of its products; None where the operator is unknown."""
+    writes: bool
+    """Whether it returns new storage."""
+    moves: bool
+    """Whether what it returns may be a storage that is new, or has another size, although it does not write."""
+    followed: Followed | None
+
+
+class _Operators(dict[Any, _Operator]):
+    """The operators, each looked up when it first runs."""
+
+    def __missing__(self, func: Any) -> _Operator:
+        name, known = func.__name__.partition(".")[0], RULES[func]
+        # A tensor that is made of numbers in Python comes to light as the input and the output of lift_fresh.
+        new = name == "lift_fresh" or (writes(func) if known is None else known.writes)
+        moves = known is None or name.startswith(("resize", "set_"))
+        products = _unknown if known is None else known.products or _none
+        made = self[func] = _Operator(name, None if known is None else known.output, products, new, moves, followed(func))
+        return made
+
+
+def _none(args: Any, kwargs: Any, output: Any) -> tuple[Term, ...]:
+    return ()
+
+
+def _unknown(args: Any, kwargs: Any, output: Any) -> None:
+    return None
+
+
+_OPERATORS = _Operators()
+
+
+_EMPTY = torch.ops.aten.empty.memory_format
+
+
 class Trace(MetaMode):
-    """What one pass did, as a tree of calls. `top` holds the module's own call."""
+    """What one pass did, as a tree of calls. `top` holds the module's own call; `ledger` has what was allocated and freed."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.top = Call(module, 0)
         self.stack = [self.top]
-        self.called: set[nn.Module] = set()
+        self.modules: list[Call] = []
+        """Those on the stack that are calls of modules."""
+        self.called: dict[nn.Module, int] = {}
+        """How often each module was called."""
         self.thread = threading.get_ident()
         self.failure = Failure()
         """The last error: an earlier one the network has caught."""
-        self.operators = 0
-        self.written: dict[int, int] = {}
-        """For each storage that an operator allocated, by its address, the number of that operator."""
+        self.ledger = Ledger()
+        self.on_meta = True
+        """Whether the tensors of the pass have no data."""
         self.fields = ReceptiveFields()
-        self.functions = _Functions(self)
+        self.functions: _Functions | None = None
         self.naming = False
         """Whether `functions` is on the stack of modes: only then a function call costs anything."""
 
     def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], stand_ins: Mapping[str, Tensor]) -> None:
-        """Runs the module with hooks on every module of the process, so that none has to be put on the user's modules.
-
-        `stand_ins` take the place of parameters and buffers that are not on the meta device, by name.
-        """
+        """Runs the module. `stand_ins` take the place of parameters and buffers that are not on the meta device, by name."""
         module = self.top.callee
         assert isinstance(module, nn.Module)
-        before = module_hooks.register_module_forward_pre_hook(self.enter)  # type: ignore[arg-type]  # which may return other arguments
-        after = module_hooks.register_module_forward_hook(self.leave, with_kwargs=True, always_call=True)
-        for tensor in tensors_in((args, dict(kwargs)))[:1]:
+        given = tensors_in((args, dict(kwargs)))
+        self.ledger.adopt(given)
+        self.ledger.begin("forward")
+        for tensor in given[:1]:
             self.fields.start(tensor)
         try:
-            with self:
+            with self.hooked(), self:
                 if stand_ins:
-                    functional_call(module, dict(stand_ins), args, dict(kwargs), tie_weights=False)
+                    output = functional_call(module, dict(stand_ins), args, dict(kwargs), tie_weights=False)
                 else:
-                    module(*args, **kwargs)
+                    output = module(*args, **kwargs)
+        finally:
+            self.fields.forget()
+        self.finish(output)
+
+    def finish(self, output: Any) -> None:
+        """What a pass has returned, while it is still there."""
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Follows the calls of all modules of the process, so that no hook has to be put on the user's own."""
+        before = module_hooks.register_module_forward_pre_hook(self.enter)  # type: ignore[arg-type]  # which may return other arguments
+        after = module_hooks.register_module_forward_hook(self.leave, with_kwargs=True, always_call=True)
+        self.functions = _Functions(self)
+        try:
+            yield
         finally:
             self.name_functions(False)
+            self.functions = None  # or the two would keep each other, and all that was traced, alive
             before.remove()
             after.remove()
             module_hooks._global_forward_hooks_with_kwargs.pop(after.id, None)  # torch forgets that
-            self.fields.forget()
 
     def enter(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """The hook before a module's `forward`. What a layer of torch's is given is all on meta, for some refuse the rest."""
         if threading.get_ident() != self.thread:
             raise CnnprofError("it calls its modules from several threads, and what runs in another one cannot be seen")
-        call = Call(module, self.operators, self.naming)
+        number = self.called.get(module, 0)
+        self.called[module] = number + 1
+        torchs = is_torchs(type(module))
+        call = Call(module, self.ledger.runs, self.naming, number, torchs and not module._modules)
         self.stack[-1].events.append(call)
         self.stack.append(call)
-        self.called.add(module)
-        torchs = is_torchs(type(module))
-        self.name_functions(not torchs)
-        return _with_stand_ins(args) if torchs else None
+        self.modules.append(call)
+        if self.naming is torchs:
+            self.name_functions(not torchs)
+        return _with_stand_ins(args) if torchs and self.on_meta else None
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None, output: Any = _FAILED) -> None:
         """The hook after it. After an error torch calls it without an output."""
         if output is _FAILED:
             self.fail(sys.exc_info()[1])
             if self.stack[-1].callee is module:  # else the error came before `enter`
+                self.modules.pop()
                 self.name_functions(self.stack.pop().named)
             return
         call = self.stack.pop()
-        self.name_functions(call.named)
+        self.modules.pop()
+        if call.named is not self.naming:
+            self.name_functions(call.named)
         call.inputs = _shapes(tensors_in((args, kwargs)) if kwargs else tensors_in(args))
         outputs = tensors_in(output)
         call.outputs = _shapes(outputs)
-        call.output_bytes = self.fresh_bytes(outputs, call.start)
+        call.output_bytes = self.ledger.fresh_bytes(outputs, call.start)
         call.field = self.fields.of(outputs)
 
     def name_functions(self, on: bool) -> None:
         """Switches the mode that sees function calls on or off."""
         if on != self.naming:
             self.naming = on
+            assert self.functions is not None  # in `hooked`
             if on:
                 self.functions.__enter__()  # type: ignore[no-untyped-call]  # torch left it untyped
             else:
@@ -179,8 +253,8 @@ class Trace(MetaMode):
 
     def function(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a function that a user's `forward` calls. What ran no operator leaves no trace."""
-        call = Call("", self.operators)
         above = self.stack[-1]
+        call = Call("", self.ledger.runs)
         self.stack.append(call)
         self.naming = False  # torch has taken the mode off the stack meanwhile
         output = None
@@ -202,7 +276,7 @@ class Trace(MetaMode):
             call.inputs = _shapes(tensors_in((args, kwargs)))
             outputs = tensors_in(output)
             call.outputs = _shapes(outputs)
-            call.output_bytes = self.fresh_bytes(outputs, call.start)
+            call.output_bytes = self.ledger.fresh_bytes(outputs, call.start)
             call.field = self.fields.of(outputs)
             above.events.append(call)
 
@@ -212,50 +286,62 @@ class Trace(MetaMode):
             module = next((call.callee for call in reversed(self.stack) if isinstance(call.callee, nn.Module)), None)
             self.failure = Failure(error, module, function)
 
-    def fresh_bytes(self, tensors: Iterable[Tensor], since: int) -> int:
-        """Bytes of the distinct storages of those tensors that operators have allocated since then."""
-        sizes: dict[int, int] = {}
-        for tensor in tensors:
-            storage = tensor.untyped_storage()
-            address = storage._cdata
-            if self.written.get(address, -1) >= since:
-                sizes[address] = storage.nbytes()
-        return sum(sizes.values())
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        events = self.stack[-1].events
-        noted = len(events)
+        if func is _EMPTY and args[0] == [0]:
+            return self.answer(func, args, kwargs)  # a reserve of no bytes, which torch.batch_norm makes for cuDNN
+        name, make, products, new, moves, following = _OPERATORS[func]
+        call = self.stack[-1]
+        noted = len(call.events)
         try:
-            output = self.answer(func, args, kwargs)
+            output = None if make is None else make(*args, **kwargs)
+            if output is None:
+                output = self.answer(func, args, kwargs)
         except Exception:
             moved = met(func, args, kwargs)
             if moved is None:
                 raise
-            del events[noted:]
+            del call.events[noted:]
             args, kwargs = moved
             output = self.answer(func, args, kwargs)
-        outputs = [output] if isinstance(output, Tensor) else tensors_in(output)
-        self.fields.follow(func, args, kwargs, outputs)
+        outputs = [output] if type(output) is Tensor else tensors_in(output)
+        if following is not None:
+            self.fields.follow(following, args, kwargs, outputs)
+        ledger = self.ledger
+        ledger.runs += 1
         output_bytes = 0
-        known = RULES[func]
-        if outputs and (writes(func) if known is None else known.writes):
+        if new:
+            ledger.note(name, self.caller(), outputs)
             # What else an operator returns, the indices of a pool, its caller may drop: the first is the result.
-            output_bytes = outputs[0].untyped_storage().nbytes()
-            for tensor in outputs:
-                self.written[tensor.untyped_storage()._cdata] = self.operators
-        self.operators += 1
-        terms = None if known is None else known.products(args, kwargs, output) if known.products else ()
-        name = func.__name__.partition(".")[0]
-        if name.startswith("_record_function"):
-            return output  # a mark for torch's own profiler
-        call = self.stack[-1]
-        # The layers of torch that hold no others are one row: their operators need no shapes of their own.
-        whole = isinstance(call.callee, nn.Module) and not call.callee._modules and not self.naming
-        inputs, sizes = ((), ()) if whole else (_shapes(tensors_in(args)), _shapes(outputs))
-        field = NO_FIELD if whole else self.fields.of(outputs)
-        call.events.append(Operation(name, inputs, sizes, output_bytes, terms or (), terms is not None, field))
+            output_bytes = outputs[0].untyped_storage().nbytes() if outputs else 0
+        elif moves:
+            ledger.note(name, self.caller(), outputs, lambda: tensors_in((args, kwargs)))
+        terms = products(args, kwargs, output)
+        inputs: tuple[Shape, ...] = ()
+        sizes: tuple[Shape, ...] = ()
+        field = NO_FIELD
+        if not call.whole:
+            if name.startswith("_record_function"):
+                return output  # a mark for torch's own profiler
+            inputs, sizes, field = _shapes(tensors_in(args)), _shapes(outputs), self.fields.of(outputs)
+        call.events.append(Operation(name, inputs, sizes, output_bytes, terms or (), terms is not None, field, ledger.runs))
         return output
+
+    def caller(self) -> Call | None:
+        """The call of a module that runs the operators now, the innermost; None outside of all."""
+        return self.modules[-1] if self.modules else None
+
+    def history(self, paths: Mapping[nn.Module, str]) -> History:
+        """What was allocated and freed so far, and where; to be called once. `paths` names the modules."""
+        return self.ledger.close(partial(place, paths))
+
+
+def place(paths: Mapping[nn.Module, str], call: Call | None) -> Place | None:
+    """Where the call of a module stands."""
+    if call is None:
+        return None
+    assert isinstance(call.callee, nn.Module)
+    return Place(paths.get(call.callee, ""), call.number)
 
 
 class _Functions(TorchFunctionMode):
@@ -313,8 +399,10 @@ _is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 
 def tensors_in(value: Any) -> list[Tensor]:
     """The tensors in a structure of any kind, in order."""
-    if type(value) is Tensor and not _is_wrapped(value):
-        return [value]
+    # Mostly it is one tensor, or the arguments of a call: one tensor in a tuple.
+    one = value[0] if type(value) is tuple and len(value) == 1 else value
+    if type(one) is Tensor and not _is_wrapped(one):
+        return [one]
     found: list[Tensor] = []
     _collect(value, found)
     return found

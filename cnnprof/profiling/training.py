@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cnnprof.errors import CnnprofError
-from cnnprof.profiling.conditions import collector_off, honest_on, in_mode
+from cnnprof.collector import collector_off
+from cnnprof.profiling.conditions import UntraceableError, honest_on, in_mode
 from cnnprof.profiling.deviations import deviations
+from cnnprof.profiling.failure import message
 from cnnprof.profiling.inputs import Given, Inputs, inputs_for
-from cnnprof.profiling.ledger import Call, Ledger, Peak, Trace, alive, bytes_of, peak, split
+from cnnprof.profiling.ledger import History, Place, alive, bytes_of, peak, split
 from cnnprof.profiling.loop import Loop, TrainingError
-from cnnprof.profiling.recorder import Recorder, tensors_in
+from cnnprof.profiling.memory import Split, Training
+from cnnprof.profiling.profile import Layer
+from cnnprof.profiling.retained import retained
+from cnnprof.profiling.rows import layers_of
 from cnnprof.profiling.saved import Saved, saved_for_backward
 from cnnprof.profiling.standins import StandIns, materialized, stand_ins
+from cnnprof.profiling.trace import Call, Trace, place, tensors_in
 from cnnprof.profiling.untouched import untouched
 
 ITERATIONS = 2
@@ -27,65 +35,17 @@ ITERATIONS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Live bytes by what they hold."""
-
-    parameters: int = 0
-    buffers: int = 0
-    input: int = 0
-    """The batch and its targets."""
-    gradients: int = 0
-    """Of the parameters."""
-    optimizer_state: int = 0
-    activations: int = 0
-    """What the forward pass and the loss made and the backward pass needs, output and loss included."""
-    temporary: int = 0
-    """The rest: what operators hand on to the next, gradients of activations, intermediate results of the optimizer."""
-
-    @property
-    def total(self) -> int:
-        return sum(getattr(self, field.name) for field in fields(self))
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """The memory that training a network takes, in bytes."""
-
-    optimizer: str
-    loss: str
-    saved_bytes: int
-    """Of the distinct storages that autograd keeps for the backward pass, without parameters, buffers and input."""
-    live_after_forward: Split
-    """When output and loss of the first iteration are there, and the backward pass has not begun."""
-    loss_bytes: int
-    """What the loss adds to that: the layers' retained bytes and these are all of its activations."""
-    first_backward_peak_bytes: int
-    """The peak over the forward and the backward pass of the first iteration."""
-    first_peak_bytes: int
-    """The peak over the first iteration, in whose last step the optimizer makes its state."""
-    peak: Peak
-    """The peak over every later iteration."""
-    at_peak: Split
-    """What lives then."""
-    deviations: tuple[str, ...] = ()
-    """Why the figures of a real pass are others, where that is known."""
-
-    @property
-    def peak_bytes(self) -> int:
-        """The highest sum of live bytes over an iteration that is not the first."""
-        return self.peak.bytes
-
-
-@dataclass(frozen=True, slots=True)
 class TrainingRun:
     """A traced training loop."""
 
     training: Training
-    trace: Trace
+    history: History
     kinds: tuple[str, ...]
     """For each allocation the field of `Split` that it belongs to."""
     saved: tuple[Saved, ...]
     """What the first iteration keeps for its backward pass, parameters and input included."""
+    root: Layer
+    """The first forward pass, with the retained bytes of each row."""
 
 
 def train(
@@ -105,47 +65,121 @@ def train(
     output and the loss. Raises `TrainingError` where the module cannot be trained so, `UntraceableError` where it uses autocast.
     """
     where = torch.device(device)
-    modules = {part: path for path, part in module.named_modules()}
-    with untouched(modules), in_mode(modules, training=True), torch.enable_grad(), collector_off(), honest_on(where):
+    with _trainable(module, where) as modules:
         while True:
             loaded = len(sys.modules)
             own = stand_ins(modules, where)
             given = inputs_for(inputs, batch, dtype or own.dtype)
-            run = _run(module, modules, own, materialized(given, where), optimizer, keep_output)
+            run = _run(module, modules, own, materialized(given, where), optimizer, keep_output, where)
             if len(sys.modules) == loaded:
                 return run
             # Some of torch's kernels import much of it when they are first used, and its caught errors hold on to tensors.
 
 
+@contextmanager
+def _trainable(module: nn.Module, device: torch.device) -> Iterator[Mapping[nn.Module, str]]:
+    """The modules with their paths, in `train()` mode."""
+    modules = {part: path for path, part in module.named_modules()}
+    with untouched(modules), in_mode(modules, training=True), torch.enable_grad(), collector_off(), honest_on(device):
+        yield modules
+
+
+class TrainingTrace(Trace):
+    """A trace of forward and backward passes. An operator of a backward pass belongs to the call that made its node."""
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        super().__init__(module)
+        self.on_meta = device.type == "meta"
+        self._sequence: list[int] = []
+        self._callers: list[Call] = []
+        """For each operator of the forward pass the number of nodes that there were, and the call that it belongs to."""
+
+    def restart(self) -> tuple[Call, Mapping[nn.Module, int]]:
+        """What was called, and how often each module. It is forgotten: another pass begins."""
+        ended = self.top, self.called
+        assert isinstance(self.top.callee, nn.Module)
+        self.top = Call(self.top.callee, 0)
+        self.stack = [self.top]
+        self.called = {}
+        return ended
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.modules and torch.is_grad_enabled():
+            self._sequence.append(torch._C._autograd._get_sequence_nr())
+            self._callers.append(self.modules[-1])
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+    def caller(self) -> Call | None:
+        """The call of a module that runs the operators now, or whose backward does; None outside of all."""
+        if self.modules:
+            return self.modules[-1]
+        node = torch._C._current_autograd_node()
+        return None if node is None else self.behind(node._sequence_nr())
+
+    def behind(self, node: int) -> Call | None:
+        """The call that the operator behind a node of autograd's graph belongs to, by the node's number."""
+        # Autograd makes an operator's node before it runs the operator.
+        at = bisect_right(self._sequence, node)
+        return self._callers[at] if at < len(self._callers) else None
+
+
 def _run(
-    module: nn.Module, modules: Mapping[nn.Module, str], own: StandIns, given: Given, optimizer: str, keep_output: bool
+    module: nn.Module,
+    modules: Mapping[nn.Module, str],
+    own: StandIns,
+    given: Given,
+    optimizer: str,
+    keep_output: bool,
+    device: torch.device,
 ) -> TrainingRun:
-    ledger = Ledger()
-    recorder = Recorder(modules, ledger)
+    trace = TrainingTrace(module, device)
     network = partial(functional_call, module, dict(own.named), given.args, dict(given.kwargs), tie_weights=False)
-    with recorder.hooked():
-        try:
-            loop = Loop(network, own.parameters, tensors_in((given.args, dict(given.kwargs))), optimizer, keep_output)
-            noted = _Noted(ledger, loop, own, recorder.caller)
-            with recorder:
-                for iteration in range(ITERATIONS):
-                    recorder.restart()
-                    loop.run(partial(noted.begin, iteration))
-        except CnnprofError:
-            raise
-        except Exception as error:
-            raise TrainingError(_message(recorder, error)) from error
-    return noted.result(optimizer, modules)
+    with _told(trace, modules), trace.hooked():
+        loop = Loop(network, own.parameters, tensors_in((given.args, dict(given.kwargs))), optimizer, keep_output)
+        noted = _Noted(trace, loop, own, modules)
+        with trace:
+            for iteration in range(ITERATIONS):
+                loop.run(partial(noted.begin, iteration))
+    return noted.result(optimizer)
+
+
+@contextmanager
+def _told(trace: TrainingTrace, modules: Mapping[nn.Module, str]) -> Iterator[None]:
+    """Tells of any error where it was raised."""
+    try:
+        yield
+    except (TrainingError, UntraceableError):
+        raise
+    except Exception as error:
+        raise TrainingError(message("train", error, trace, modules)) from error
+
+
+def retained_by_layer(module: nn.Module, inputs: Inputs | Given, *, batch: int = 1, dtype: torch.dtype | None = None) -> Layer:
+    """The layers of one forward pass in `train()` mode, with the bytes that each retains until a backward pass begins.
+
+    Less than `train`, which gives the same: neither loss nor optimizer. Raises `TrainingError` as it does.
+    """
+    with _trainable(module, torch.device("meta")) as modules:
+        own = stand_ins(modules, torch.device("meta"))
+        given = inputs_for(inputs, batch, dtype or own.dtype)
+        trace = TrainingTrace(module, torch.device("meta"))
+        trace.ledger.begin("forward")
+        with _told(trace, modules), trace.hooked(), trace:
+            output = functional_call(module, dict(own.named), given.args, dict(given.kwargs), tie_weights=False)
+        history = trace.history(modules)
+        del output
+        return layers_of(trace.top, trace.called, modules, retained=retained(history))
 
 
 class _Noted:
     """What the tensors of a loop are, noted while they are there."""
 
-    def __init__(self, ledger: Ledger, loop: Loop, own: StandIns, caller: Callable[[int], Call | None]) -> None:
-        self.ledger = ledger
+    def __init__(self, trace: TrainingTrace, loop: Loop, own: StandIns, modules: Mapping[nn.Module, str]) -> None:
+        self.trace = trace
+        self.modules = modules
+        self.ledger = trace.ledger
         self.loop = loop
-        self.caller = caller
-        ledger.adopt([*own.parameters, *own.buffers, *loop.inputs])
+        self.ledger.adopt([*own.parameters, *own.buffers, *loop.inputs])
         self.kinds = {
             "parameters": self.numbers(own.parameters),
             "buffers": self.numbers(own.buffers),
@@ -154,53 +188,58 @@ class _Noted:
             "optimizer_state": set[int](),
         }
         self.saved: list[Saved] = []
+        self.forward: tuple[Call, Mapping[nn.Module, int]] = trace.top, trace.called
+        """What the first forward pass called."""
 
     def begin(self, iteration: int, phase: str, loss: Tensor | None) -> None:
         """Between two phases of the loop."""
         if loss is not None and not iteration:
-            self.saved = saved_for_backward(loss, self.ledger.number, self.caller)
+            self.saved = saved_for_backward(loss, self.ledger.number, self.place)
+        ended = self.trace.restart()
+        if phase == "loss" and not iteration:
+            self.forward = ended
         self.kinds["gradients"] |= self.numbers(self.loop.gradients)
         self.kinds["optimizer_state"] |= self.numbers(self.loop.state)
         self.ledger.begin(phase, iteration)
+
+    def place(self, node: int) -> Place | None:
+        """The call that the operator behind a node of autograd's graph belongs to."""
+        return place(self.modules, self.trace.behind(node))
 
     def numbers(self, tensors: Iterable[Tensor]) -> set[int]:
         """The allocations behind the tensors."""
         found = (self.ledger.number(tensor) for tensor in tensors)
         return {number for number in found if number is not None}
 
-    def result(self, optimizer: str, modules: Iterable[nn.Module]) -> TrainingRun:
-        """All figures, from the trace."""
-        trace = self.ledger.close()
-        self.kinds["activations"] = {n for iteration in range(ITERATIONS) for n in activations(trace, iteration)}
+    def result(self, optimizer: str) -> TrainingRun:
+        """All figures, from the history."""
+        history = self.trace.history(self.modules)
+        self.kinds["activations"] = {n for iteration in range(ITERATIONS) for n in activations(history, iteration)}
         kinds = tuple(
-            next((kind for kind, numbers in self.kinds.items() if n in numbers), "temporary") for n in range(len(trace.allocations))
+            next((kind for kind, numbers in self.kinds.items() if n in numbers), "temporary")
+            for n in range(len(history.allocations))
         )
-        forward = trace.span(0, "forward", "loss")
+        forward = history.span(0, "forward", "loss")
         saved = {one.allocation for one in self.saved if kinds[one.allocation] == "activations"}
-        highest = peak(trace, trace.span(ITERATIONS - 1))
+        highest = peak(history, history.span(ITERATIONS - 1))
         training = Training(
             optimizer=optimizer,
             loss=self.loop.loss,
-            saved_bytes=bytes_of(trace, saved),
-            live_after_forward=Split(**split(trace, forward.stop - 1, kinds)),
-            loss_bytes=bytes_of(trace, activations(trace, 0, "loss")),
-            first_backward_peak_bytes=peak(trace, trace.span(0, "forward", "loss", "backward")).bytes,
-            first_peak_bytes=peak(trace, trace.span(0)).bytes,
+            saved_bytes=bytes_of(history, saved),
+            live_after_forward=Split(**split(history, forward.stop - 1, kinds)),
+            loss_bytes=bytes_of(history, activations(history, 0, "loss")),
+            first_backward_peak_bytes=peak(history, history.span(0, "forward", "loss", "backward")).bytes,
+            first_peak_bytes=peak(history, history.span(0)).bytes,
             peak=highest,
-            at_peak=Split(**split(trace, highest.event, kinds)),
-            deviations=deviations(modules, trace),
+            at_peak=Split(**split(history, highest.event, kinds)),
+            deviations=deviations(self.modules, history),
         )
-        return TrainingRun(training, trace, kinds, tuple(self.saved))
+        kept = retained(history, history.span(0, "forward"), forward.stop - 1)
+        return TrainingRun(training, history, kinds, tuple(self.saved), layers_of(*self.forward, self.modules, retained=kept))
 
 
-def activations(trace: Trace, iteration: int, *phases: str) -> list[int]:
+def activations(history: History, iteration: int, *phases: str) -> list[int]:
     """The allocations of an iteration's forward pass and loss, or of one of these phases, that live when the backward begins."""
-    until = trace.span(iteration, "forward", "loss").stop
-    made = {trace.events[event] for event in trace.span(iteration, *(phases or ("forward", "loss")))}
-    return [n for n in alive(trace, until - 1) if n in made]
-
-
-def _message(recorder: Recorder, error: Exception) -> str:
-    module = recorder.running
-    where = f"{recorder.paths.get(module, '') or type(module).__name__} ({module})" if module is not None else "the network"
-    return f"cannot train {where} without data: {str(error).strip() or type(error).__name__}"
+    until = history.span(iteration, "forward", "loss").stop
+    made = {history.events[event] for event in history.span(iteration, *(phases or ("forward", "loss")))}
+    return [n for n in alive(history, until - 1) if n in made]

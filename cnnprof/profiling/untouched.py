@@ -34,7 +34,13 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
     A forward pass that caches a tensor on its module would otherwise leave one without data there. Parameters and buffers of
     the modules are put back, their values are not: what runs has to be given others.
     """
-    states = [_state(module.__dict__, is_torchs(type(module))) for module in modules]
+    torchs, users = [], []
+    for module in modules:
+        attributes = module.__dict__
+        if is_torchs(type(module)):
+            torchs.append((attributes, attributes.copy()))  # its layers keep nothing of what they see
+        else:
+            users.append(_state(attributes))
     numpy: Any = sys.modules.get("numpy.random")
     drawn = random.getstate(), numpy.get_state() if numpy else None
     # Asking for the devices of one that no one has used would start it, which takes seconds.
@@ -46,15 +52,29 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
         random.setstate(drawn[0])
         if numpy:
             numpy.set_state(drawn[1])
-        for state in states:
+        for attributes, values in torchs:
+            if not _same(attributes, values):
+                _put_back(attributes, values)
+        for state in users:
             _restore(state)
 
 
-def _state(attributes: dict[str, Any], torchs: bool) -> _State:
+def _same(attributes: dict[str, Any], values: dict[str, Any]) -> bool:
+    """Whether they are equal, which is known at once of what is the same object."""
+    try:
+        return attributes == values
+    except Exception:  # tensors that are not the same object may refuse
+        return False
+
+
+def _put_back(attributes: dict[str, Any], values: dict[str, Any]) -> None:
+    attributes.clear()
+    attributes.update(values)
+
+
+def _state(attributes: dict[str, Any]) -> _State:
     values = attributes.copy()
     contents: list[tuple[Any, Any]] = []
-    if torchs:
-        return _State(attributes, values, contents)  # torch's layers keep nothing of what they see
     for name, value in values.items():
         kind = type(value)
         if kind in _CONTAINERS:
@@ -72,8 +92,7 @@ _SMALL = 2**20
 def _restore(state: _State) -> None:
     attributes, values, contents = state
     if len(attributes) != len(values) or not all(map(is_, attributes.values(), values.values())):
-        attributes.clear()
-        attributes.update(values)
+        _put_back(attributes, values)
     for container, content in contents:
         if container or content:
             container.clear()

@@ -83,9 +83,12 @@ class Witness(Trace):
             self.calls[id(call)] = call, Invocation(module, _sized(args), _sized(kwargs or {}), _sizes(output))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        events = self.stack[-1].events
+        before = len(events)
         output = super().__torch_dispatch__(func, types, args, kwargs)
-        operation = self.stack[-1].events[-1]
-        assert isinstance(operation, Operation)
+        operation = events[-1] if len(events) > before else None
+        if not isinstance(operation, Operation):
+            return output  # nothing that costs anything
         function = self.running
         leads = function is not None and not function.operators
         if function is not None:
