@@ -24,7 +24,7 @@ def measure(name: str, under: Locked) -> Measured:
     """The profile of a target under the conditions of its entry, and the lines of its spec by path."""
     found = target.find(name)
     inputs = tuple(parse_option(text) for text in under.input)
-    conditions = Conditions(inputs, under.batch, target.settings(under.settings), under.dtype)
+    conditions = Conditions(inputs, under.batch, target.settings(under.settings), under.dtype, retained=True)
     if isinstance(found, SpecTarget):
         subject = subject_of(found, conditions)
         return subject.profile(conditions), subject.lines

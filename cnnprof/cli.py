@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cnnprof import __version__
-from cnnprof.commands import check, compare, schema, show, summarize, verify
+from cnnprof.commands import check, compare, memory, schema, show, summarize, verify
 from cnnprof.commands import list as list_networks
 from cnnprof.errors import EXIT_CANNOT_RUN, CnnprofError, full
 
@@ -39,6 +39,7 @@ def _options(
 app.command("summarize")(summarize.summarize)
 app.command("compare")(compare.compare)
 app.command("check")(check.check)
+app.command("memory")(memory.memory)
 app.command("verify")(verify.verify)
 app.command("list")(list_networks.list_networks)
 app.command("show")(show.show)

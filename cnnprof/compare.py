@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from enum import Enum
 
 from cnnprof.errors import UsageError
-from cnnprof.profiling.profile import NOTHING, Cost, Layer, Profile
+from cnnprof.profiling.profile import NOTHING, Cost, FieldSize, Layer, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Metric:
     """A figure of a network: what it is called, and how it is got."""
 
     label: str
-    of: Callable[[Profile], int]
+    of: Callable[[Profile], int | FieldSize]
+    """A number, or the receptive field along each axis; None where it is not known."""
     of_cost: Callable[[Cost], int] | None = None
     """The same figure of a layer; None where it is one of whole networks only."""
     in_bytes: bool = False
@@ -28,7 +29,10 @@ METRICS: Mapping[str, Metric] = {
     "products": Metric("products", lambda p: p.products, lambda c: c.products),
     "model_bytes": Metric("model size", lambda p: p.model_bytes, lambda c: c.model_bytes, True),
     "output_bytes": Metric("activations", lambda p: p.output_bytes, lambda c: c.output_bytes, True),
+    "retained_bytes": Metric("retained for training", lambda p: p.retained_bytes, lambda c: c.retained_bytes, True),
+    "inference_peak_bytes": Metric("inference peak", lambda p: p.inference_peak.bytes if p.inference_peak else None, in_bytes=True),
     "layers": Metric("layers", lambda p: len(p.layers)),
+    "receptive_field": Metric("receptive field", lambda p: p.root.receptive_field),
 }
 """What networks are compared by, in the order in which it is shown."""
 
@@ -47,7 +51,7 @@ class Total:
     """One metric of every network."""
 
     key: str
-    values: tuple[int, ...]
+    values: tuple[int | FieldSize, ...]
 
     @property
     def metric(self) -> Metric:
@@ -55,9 +59,14 @@ class Total:
 
     @property
     def winner(self) -> int | None:
-        """The network with the smallest value; None where none is alone in that."""
-        least = min(self.values)
-        return self.values.index(least) if self.values.count(least) == 1 else None
+        """The network with the smallest number; None where none is alone in that, or where one is not known.
+
+        A small receptive field is no merit.
+        """
+        numbers = [value for value in self.values if isinstance(value, int)]
+        if len(numbers) < len(self.values) or numbers.count(least := min(numbers)) > 1:
+            return None
+        return numbers.index(least)
 
 
 @dataclass(frozen=True, slots=True)

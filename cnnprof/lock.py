@@ -21,9 +21,11 @@ NAME = "cnnprof.lock"
 VERSION = 1
 MAX_BYTES = 16 * 1024 * 1024
 
-LAYER_METRICS = ("params", "products", "output_bytes", "model_bytes")
-METRICS = LAYER_METRICS
-"""What is locked, of networks and of their first-level layers."""
+METRICS = ("params", "products", "output_bytes", "model_bytes", "retained_bytes", "inference_peak_bytes")
+"""What is locked, of networks and of their first-level layers. A layer's peak is the largest sum of live bytes when it allocates.
+
+What is not known is not locked: the retained bytes of what cannot be trained, the peak of what allocates nothing.
+"""
 
 
 class LockError(CnnprofError):
@@ -66,8 +68,10 @@ class Failure:
 
 def locked(profile: Profile, before: Locked) -> Locked:
     """The network with the figures of a profile, under the same conditions and budgets as before."""
-    figures = {path: _figures(cost) for path, cost in first_level(profile).items()}
-    return Locked(before.input, before.batch, before.dtype, before.settings, _figures(profile.cost), figures, before.budgets)
+    peak = profile.inference_peak
+    totals = _figures(profile.cost, profile.retained, peak.bytes if peak else 0)
+    figures = {path: _figures(cost, profile.retained, cost.peak_bytes) for path, cost in first_level(profile).items()}
+    return Locked(before.input, before.batch, before.dtype, before.settings, totals, figures, before.budgets)
 
 
 def first_level(profile: Profile) -> dict[str, Cost]:
@@ -87,8 +91,18 @@ def first_level(profile: Profile) -> dict[str, Cost]:
     return costs
 
 
-def _figures(cost: Cost) -> dict[str, int]:
-    return {key: getattr(cost, key) for key in LAYER_METRICS}
+def _figures(cost: Cost, retained: bool, peak: int) -> dict[str, int]:
+    found = {
+        "params": cost.params,
+        "products": cost.products,
+        "output_bytes": cost.output_bytes,
+        "model_bytes": cost.model_bytes,
+    }
+    if retained:
+        found["retained_bytes"] = cost.retained_bytes
+    if peak:
+        found["inference_peak_bytes"] = peak
+    return found
 
 
 def failures(name: str, was: Locked, now: Locked, tolerances: Mapping[str, float]) -> list[Failure]:
@@ -99,8 +113,9 @@ def failures(name: str, was: Locked, now: Locked, tolerances: Mapping[str, float
         if new is None or abs(new - old) > tolerances.get(metric, 0.0) * abs(old):
             found.append(Failure(name, metric, old, new))
     for metric, limit in was.budgets.items():
-        if now.totals[metric] > limit:
-            found.append(Failure(name, metric, limit, now.totals[metric], budget=True))
+        new = now.totals.get(metric)
+        if new is None or new > limit:
+            found.append(Failure(name, metric, limit, new, budget=True))
     return found
 
 

@@ -166,9 +166,13 @@ def test_a_text_for_people_says_what_its_numbers_mean(style: str, format_name: s
 
 
 def test_definitions_fit_beside_the_widest_total() -> None:
-    labels = max(len(definition.label) for definition in DEFINITIONS.values() if definition.label != "parameter size")
-    assert labels + 2 + len("1,023.9 MiB (1,073.6 MB)") + 2 + 40 <= 80
-    assert max(len(definition.short) for definition in DEFINITIONS.values()) <= 43
+    """In 80 columns a line is one line; with the longer names of training those of training are."""
+    widest = len("1,023.9 MiB (1,073.6 MB)")
+    usual = {"params", "trainable_params", "products", "model_bytes", "buffer_bytes", "output_bytes", "inference_peak_bytes"}
+    training = {"retained_bytes", "saved_bytes", "training_peak_bytes"}
+    for keys, shown in ((usual, usual), (training | usual, training)):
+        labels = max(len(DEFINITIONS[key].label) for key in keys)
+        assert max(labels + 2 + widest + 2 + len(DEFINITIONS[key].short) for key in shown) <= 80
 
 
 def test_torchsummary_has_the_form_of_torchsummary() -> None:
@@ -222,7 +226,14 @@ def test_tree_has_the_names_of_the_lecture() -> None:
 def test_every_column_can_be_shown_in_every_format() -> None:
     view = View(columns=tuple(COLUMNS))
     for format_name in FORMATS:
-        assert printed(unknown(), view, format_name)
+        assert printed(replace(unknown(), retained=True), view, format_name)
+
+
+@pytest.mark.parametrize("view", [View(columns=("layer", "retained_bytes")), View(sort="retained_bytes")])
+def test_what_nobody_measured_is_not_shown_as_zero(view: View) -> None:
+    for format_name in FORMATS:
+        with pytest.raises(UsageError, match="retained_bytes of mixer is not known: it takes a training pass: --training"):
+            printed(unknown(), view, format_name)
 
 
 def test_columns_are_found_by_their_machine_names_too() -> None:

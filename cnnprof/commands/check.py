@@ -94,11 +94,15 @@ def _update(path: Path, names: Sequence[str], under: lock.Locked | None) -> None
             print(f"{name}: added, {', '.join(f'{metric} {value:,}' for metric, value in now.totals.items())}")
             continue
         differing = [
-            f"  {metric} {before.totals.get(metric, 0):,} -> {value:,} ({value - before.totals.get(metric, 0):+,})"
+            f"  {metric} {_changed(before.totals.get(metric), value)}"
             for metric, value in now.totals.items()
             if before.totals.get(metric) != value
         ]
         print(f"{name}: {'accepted' if differing else 'unchanged'}", *differing, sep="\n")
+
+
+def _changed(was: int | None, now: int) -> str:
+    return f"- -> {now:,}" if was is None else f"{was:,} -> {now:,} ({now - was:+,})"
 
 
 def _summarize_job(results: Sequence[checked.Checked]) -> None:

@@ -52,7 +52,7 @@ def compare(
     profiles = []
     for one, (_, own) in zip(found, named, strict=True):
         inputs = (parse_option(own),) if own else shared
-        profiles.append(profile_of(one, Conditions(inputs, batch, values, dtype.value)))
+        profiles.append(profile_of(one, Conditions(inputs, batch, values, dtype.value, retained=True)))
     made = compared(profiles, by.value)
     where.send(lambda file: write(made, file, where.format, metric, every))
 

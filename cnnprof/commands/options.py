@@ -19,6 +19,13 @@ class DataType(str, Enum):
     float64 = "float64"
 
 
+class Optimizer(str, Enum):
+    sgd = "sgd"
+    momentum = "momentum"
+    adam = "adam"
+    adamw = "adamw"
+
+
 class FileFormat(str, Enum):
     table = "table"
     json = "json"
@@ -34,9 +41,22 @@ def complete_network(incomplete: str) -> Iterator[tuple[str, str]]:
             yield name, entry.title
 
 
+def optimizer_of(training: bool, optimizer: Optimizer | None) -> str | None:
+    """The optimizer that `--training` and `--optimizer` ask for; None without either."""
+    return (optimizer or Optimizer.sgd).value if training or optimizer else None
+
+
 BundledName = Annotated[
     str,
     typer.Argument(metavar="NAME", help="A bundled network; `cnnprof list` names them.", autocompletion=complete_network),
+]
+Network = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="A bundled network, file.yaml, file.yaml::variant, or package.module:callable.",
+        autocompletion=complete_network,
+    ),
 ]
 Targets = Annotated[
     list[str],
@@ -59,6 +79,13 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a variable of the spec: classes=10. Repeatable.")
 ]
 Dtype = Annotated[DataType, typer.Option("--dtype", help="Of the input and the parameters.")]
+TrainingToo = Annotated[
+    bool, typer.Option("--training", help="Show what training costs too: what layers retain, and the peak of an iteration.")
+]
+OfOptimizer = Annotated[
+    Optimizer | None,
+    typer.Option("--optimizer", help="Whose state and step the training peak has; sgd by default."),
+]
 Format = Annotated[FileFormat | None, typer.Option("--format", help="Table by default, or what the name after -o says.")]
 OutputFile = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file: .json, .csv, .md, .tex or .txt.")

@@ -51,6 +51,8 @@ def summarize(
     convention: Annotated[
         Convention, typer.Option(help="Whose count stands in place of products: what other tools print for the same pass.")
     ] = Convention.products,
+    training: options.TrainingToo = False,
+    optimizer: options.OfOptimizer = None,
     format: options.Format = None,
     output: options.OutputFile = None,
     force: options.Force = False,
@@ -58,7 +60,7 @@ def summarize(
         bool, typer.Option("--strict", help="Exit with 1 if a count is only a lower bound: an operator is unknown.")
     ] = False,
 ) -> None:
-    """Show what each layer of a network costs: output size, parameters, products, and the totals.
+    """Show what each layer of a network costs: output size, parameters, products, and the totals; with --training its memory.
 
     A YAML spec is data: reading it runs no code. package.module:callable runs the Python code that it names.
     """
@@ -80,7 +82,7 @@ def summarize(
     # Only now, when what can be checked without torch is right.
     from cnnprof.profiling.resolve import Conditions, profile_of
 
-    conditions = Conditions(inputs, batch, values, dtype.value, convention.value)
+    conditions = Conditions(inputs, batch, values, dtype.value, convention.value, options.optimizer_of(training, optimizer))
     profiles = [profile_of(one, conditions) for one in found]
     write_profiles(profiles, view, where)
     if strict and not all(profile.complete for profile in profiles):

@@ -198,6 +198,16 @@ def peak(history: History, span: range | None = None) -> Peak:
 _NOTHING = Allocation(0, "", None, 0, False)
 
 
+def live_by_run(history: History) -> dict[int, int]:
+    """For each operator that allocated, by its number, the bytes that live just after that."""
+    live: dict[int, int] = {}
+    allocations = history.allocations
+    for n, now in zip(history.events, curve(history), strict=True):
+        if n >= 0:
+            live[allocations[n].run] = now
+    return live
+
+
 def alive(history: History, event: int) -> list[int]:
     """The allocations that live just after an event, in the order in which they were made."""
     living: dict[int, None] = {}

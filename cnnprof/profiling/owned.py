@@ -36,8 +36,10 @@ class Owned(NamedTuple):
         """The shapes of the parameters."""
         return tuple([tuple(parameter.shape) for parameter in self.parameters.values()])
 
-    def cost(self, products: int = 0, output_bytes: int = 0, unknown: tuple[str, ...] = (), retained: int = 0) -> Cost:
-        """Elements and bytes of them, beside what their layer computes and retains."""
+    def cost(
+        self, products: int = 0, output_bytes: int = 0, unknown: tuple[str, ...] = (), retained: int = 0, peak: int = 0
+    ) -> Cost:
+        """Elements and bytes of them, beside what their layer computes, retains and has live."""
         params = trainable = param_bytes = 0
         for parameter in self.parameters.values():
             elements = parameter.numel()
@@ -45,7 +47,7 @@ class Owned(NamedTuple):
             trainable += elements if parameter.requires_grad else 0
             param_bytes += parameter.nbytes
         buffer_bytes = sum([buffer.nbytes for buffer in self.buffers.values()])
-        return Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, unknown, retained)
+        return Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, unknown, retained, peak)
 
 
 NOTHING_OWNED = Owned()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from io import StringIO
 from typing import Literal, TypeAlias
@@ -50,6 +50,9 @@ class Cost:
     """Operators that ran and stand in no table, each once: the count of products cannot know them."""
     retained_bytes: int = 0
     """Bytes that it allocates in a training pass and that live until the backward pass begins; 0 where that was not asked for."""
+    peak_bytes: int = field(default=0, compare=False)
+    """The largest sum of live bytes when it allocates in an inference pass, 0 where it does not: of a sum of layers the largest.
+    It depends on what else lives then, so layers that are equal may differ in it."""
 
     # What dataclass writes sets each field through object.__setattr__: five times as long, for thousands of rows.
     def __init__(
@@ -62,6 +65,7 @@ class Cost:
         buffer_bytes: int = 0,
         unknown: tuple[str, ...] = (),
         retained_bytes: int = 0,
+        peak_bytes: int = 0,
     ) -> None:
         fields = self.__dict__
         fields["params"] = params
@@ -72,6 +76,7 @@ class Cost:
         fields["buffer_bytes"] = buffer_bytes
         fields["unknown"] = unknown
         fields["retained_bytes"] = retained_bytes
+        fields["peak_bytes"] = peak_bytes
 
     @property
     def complete(self) -> bool:
@@ -89,7 +94,7 @@ class Cost:
 
 def total(costs: Iterable[Cost]) -> Cost:
     """The sum; an unknown operator is named once."""
-    params = trainable = products = output = param = buffer = retained = 0
+    params = trainable = products = output = param = buffer = retained = peak = 0
     unknown: tuple[str, ...] = ()
     for cost in costs:
         params += cost.params
@@ -99,9 +104,10 @@ def total(costs: Iterable[Cost]) -> Cost:
         param += cost.param_bytes
         buffer += cost.buffer_bytes
         retained += cost.retained_bytes
+        peak = max(peak, cost.peak_bytes)
         if cost.unknown and cost.unknown != unknown:
             unknown = tuple(dict.fromkeys(unknown + cost.unknown))
-    return Cost(params, trainable, products, output, param, buffer, unknown, retained)
+    return Cost(params, trainable, products, output, param, buffer, unknown, retained, peak)
 
 
 NOTHING = Cost()
@@ -227,6 +233,8 @@ class Profile:
     """Whether the layers' `retained_bytes` were asked for, and are not merely 0."""
     training: Training | None = None
     """The memory of training; None where no optimizer was given."""
+    untrained: str = ""
+    """Why `retained` is False although it was asked for."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -6,7 +6,8 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -17,12 +18,14 @@ from cnnprof.profiling.counting import Counting, products_of_call
 from cnnprof.profiling.describe import kind_of
 from cnnprof.profiling.failure import message
 from cnnprof.profiling.inputs import Given, Inputs, inputs_for
-from cnnprof.profiling.ledger import peak
-from cnnprof.profiling.memory import Peak
+from cnnprof.profiling.ledger import History, live_by_run, peak
 from cnnprof.profiling.profile import PRODUCTS, Layer, Profile
 from cnnprof.profiling.rows import layers_of
 from cnnprof.profiling.trace import Trace, stand_ins_of
 from cnnprof.profiling.untouched import untouched
+
+if TYPE_CHECKING:
+    from cnnprof.profiling.training import TrainingRun
 
 
 class ProfileError(CnnprofError):
@@ -50,41 +53,80 @@ def profile(
 
     `convention` counts as others do, "flops", "mac+bias", "fvcore", "thop" or "ptflops": the `products` are theirs then.
 
-    With `retained` a second pass, in `train()` mode, tells what each layer keeps for a backward pass. With an optimizer, "sgd",
-    "momentum", "adam" or "adamw", two iterations of a training loop run, still without data, and `training` has their memory.
-    Raises `TrainingError` where the module cannot be trained.
+    With `retained` a second pass, in `train()` mode, tells what each layer keeps for a backward pass; where it cannot be trained,
+    `untrained` says why. With an optimizer, "sgd", "momentum", "adam" or "adamw", two iterations of a training loop run, still
+    without data, and `training` has their memory. Raises `TrainingError` where the module cannot be trained.
 
     >>> import cnnprof, torch
     >>> prof = cnnprof.profile(torch.nn.Linear(256, 200), (256,))
     >>> prof.params, prof.products
     (51400, 51200)
     """
+    return measure(
+        module,
+        inputs,
+        batch=batch,
+        name=name,
+        dtype=dtype,
+        convention=convention,
+        retained=retained,
+        optimizer=optimizer,
+    ).profile
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A profile, and what happened meanwhile."""
+
+    profile: Profile
+    inference: History
+    """What was allocated in the inference pass."""
+    run: TrainingRun | None = None
+    """The training loop; None where no optimizer was given."""
+
+
+def measure(
+    module: nn.Module,
+    inputs: Inputs | Given,
+    *,
+    batch: int = 1,
+    name: str = "",
+    dtype: torch.dtype | None = None,
+    convention: str = PRODUCTS,
+    retained: bool = False,
+    optimizer: str | None = None,
+) -> Measured:
+    """As `profile`, with what happened meanwhile."""
     if not isinstance(module, nn.Module):
         raise UsageError(f"a torch.nn.Module is profiled, not {module!r}; cnnprof.load(name) makes one of a spec")
     module = bare(module)
     paths = {part: path for path, part in module.named_modules()}
     given = inputs_for(inputs, batch, dtype or _dtype(paths))
     with inference(paths):
-        root, highest = _measured(module, given, paths, convention)
-    made = Profile(name or kind_of(module), given.shapes, given.batch, given.dtype, root, convention, highest)
-    return _with_training(made, module, given, optimizer) if retained or optimizer is not None else made
+        root, history = _traced(module, given, paths, convention)
+    made = Profile(name or kind_of(module), given.shapes, given.batch, given.dtype, root, convention, peak(history))
+    if not retained and optimizer is None:
+        return Measured(made, history)
+    from cnnprof.profiling.retained import with_retained  # of all this a plain profile needs nothing
+    from cnnprof.profiling.training import UNTRAINABLE, retained_by_layer, train
+
+    if optimizer is not None:
+        run = train(module, given, optimizer=optimizer)
+        made = replace(made, root=with_retained(root, run.root), retained=True, training=run.training)
+        return Measured(made, history, run)
+    try:
+        training = retained_by_layer(module, given)
+    except UNTRAINABLE as error:
+        return Measured(replace(made, untrained=str(error)), history)
+    return Measured(replace(made, root=with_retained(root, training), retained=True), history)
 
 
-def _with_training(profile: Profile, module: nn.Module, given: Given, optimizer: str | None) -> Profile:
-    """The profile with what a training pass tells."""
-    from cnnprof.profiling.retained import with_retained  # of which a plain profile needs nothing
-    from cnnprof.profiling.training import retained_by_layer, train
-
-    run = train(module, given, optimizer=optimizer) if optimizer is not None else None
-    root = with_retained(profile.root, run.root if run else retained_by_layer(module, given))
-    return replace(profile, root=root, retained=True, training=run.training if run else None)
-
-
-def _measured(module: nn.Module, given: Given, paths: Mapping[nn.Module, str], convention: str) -> tuple[Layer, Peak]:
-    """The layers and the inference peak. The trace is gone when it returns, before the garbage collector is on again."""
+def _traced(module: nn.Module, given: Given, paths: Mapping[nn.Module, str], convention: str) -> tuple[Layer, History]:
+    """The layers, and what was allocated. The trace is gone when it returns, before the garbage collector is on again."""
     trace, counting = _counted(module, convention)
     run(trace, given, paths)
-    return layers_of(trace.top, trace.called, paths, counting), peak(trace.history(paths))
+    history = trace.history(paths)
+    return layers_of(trace.top, trace.called, paths, counting, live=live_by_run(history)), history
 
 
 def _counted(module: nn.Module, convention: str) -> tuple[Trace, Counting]:

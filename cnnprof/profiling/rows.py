@@ -19,19 +19,23 @@ from cnnprof.profiling.owned import NOTHING_OWNED, Owned, owned_by, together
 from cnnprof.profiling.profile import Cost, Layer, Shape, Term
 from cnnprof.profiling.trace import Call, Operation, is_parametrized, is_torchs
 
+NONE: Mapping[int, int] = MappingProxyType({})
+
 
 def layers_of(
     top: Call,
     called: Container[nn.Module],
     paths: Mapping[nn.Module, str],
     count: Counting = products_of_call,
-    retained: Mapping[int, int] = MappingProxyType({}),
+    retained: Mapping[int, int] = NONE,
+    live: Mapping[int, int] = NONE,
 ) -> Layer:
     """The tree of layers of a traced pass: what a trace has as `top` and `called`.
 
-    `paths` names the modules, `count` counts a row, `retained` has the bytes that each operator retains, by its number.
+    `paths` names the modules, `count` counts a row. `retained` has the bytes that each operator retains, by its number, `live` the
+    bytes that live when it has allocated.
     """
-    return _Rows(called, paths, count, retained).layer(_whole(top), 0)
+    return _Rows(called, paths, count, retained, live).layer(_whole(top), 0)
 
 
 def _whole(top: Call) -> Call:
@@ -46,11 +50,17 @@ def _whole(top: Call) -> Call:
 
 class _Rows:
     def __init__(
-        self, called: Container[nn.Module], paths: Mapping[nn.Module, str], count: Counting, retained: Mapping[int, int]
+        self,
+        called: Container[nn.Module],
+        paths: Mapping[nn.Module, str],
+        count: Counting,
+        retained: Mapping[int, int],
+        live: Mapping[int, int],
     ) -> None:
         self.paths = paths
         self.count = count
         self.retained = retained
+        self.live = live
         self.owned = owned_by(paths)
         self.called = called
         self.seen: set[nn.Module] = set()
@@ -124,10 +134,14 @@ class _Rows:
         """The cost of a row that owns these and ran that, and the arithmetic behind it."""
         terms, unknown = self.count(call)
         products = sum(map(math.prod, terms)) if terms else 0
-        kept = sum([self.retained.get(operation.run, 0) for operation in call.operations()]) if self.retained else 0
+        kept = peak = 0
+        if self.retained:
+            kept = sum([self.retained.get(operation.run, 0) for operation in call.operations()])
+        if self.live:
+            peak = max([self.live.get(operation.run, 0) for operation in call.operations()], default=0)
         if own is NOTHING_OWNED:
-            return Cost(0, 0, products, call.output_bytes, 0, 0, unknown, kept), (), terms
-        return own.cost(products, call.output_bytes, unknown, kept), own.shapes, terms
+            return Cost(0, 0, products, call.output_bytes, 0, 0, unknown, kept, peak), (), terms
+        return own.cost(products, call.output_bytes, unknown, kept, peak), own.shapes, terms
 
     def idle(self, module: nn.Module) -> Iterator[nn.Module]:
         """The modules below that own something and were not called, as far as none that was called stands between."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from cnnprof.errors import Source, Span, SpecError
+from cnnprof.profiling.memory import Peak, Split, Training
 from cnnprof.profiling.profile import PRODUCTS, Cost, Layer, Profile, Shape
 from cnnprof.render.conventions import CONVENTIONS
 
@@ -44,13 +46,27 @@ def _profile(data: dict[str, Any]) -> Profile:
     convention = data.get("convention", PRODUCTS)
     if convention not in CONVENTIONS:
         raise ValueError(f'has an unknown convention "{convention}"')
-    return Profile(str(data["network"]), _shapes(data["input"]), int(data["batch"]), str(data["dtype"]), root, convention)
+    named = str(data["network"]), _shapes(data["input"]), int(data["batch"]), str(data["dtype"])
+    retained = data["totals"].get("retained_bytes") is not None
+    return Profile(*named, root, convention, _peak(data.get("inference_peak")), retained, _training(data.get("training")))
+
+
+def _peak(data: dict[str, Any] | None) -> Peak | None:
+    return Peak(**data) if data else None
+
+
+def _training(data: dict[str, Any] | None) -> Training | None:
+    if not data:
+        return None
+    splits = {key: Split(**data[key]) for key in ("live_after_forward", "at_peak")}
+    return Training(**{**data, **splits, "peak": Peak(**data["peak"]), "deviations": tuple(data["deviations"])})
 
 
 def _leaf(row: dict[str, Any], number: int) -> Layer:
     keys = ("params", "trainable_params", "products", "output_bytes", "param_bytes", "buffer_bytes")
     params, trainable, products, output_bytes, param_bytes, buffer_bytes = (int(row[key]) for key in keys)
     cost = Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, tuple(row["unknown"]))
+    cost = replace(cost, retained_bytes=int(row.get("retained_bytes") or 0), peak_bytes=int(row.get("peak_bytes") or 0))
     if row["path"] is None:  # the rows that --top left out
         return Layer(f"others{number}", f"({row['others']} others)", "", 1, (), (), cost)
     shapes = _shapes(row["input_shape"]), _shapes(row["output_shape"])

@@ -34,6 +34,10 @@ ITERATIONS = 2
 """In the second one the optimizer has its state, and all that follow are like it."""
 
 
+UNTRAINABLE = (TrainingError, UntraceableError)
+"""What is raised for a module that cannot be trained without data."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
     """A traced training loop."""
@@ -148,7 +152,7 @@ def _told(trace: TrainingTrace, modules: Mapping[nn.Module, str]) -> Iterator[No
     """Tells of any error where it was raised."""
     try:
         yield
-    except (TrainingError, UntraceableError):
+    except UNTRAINABLE:
         raise
     except Exception as error:
         raise TrainingError(message("train", error, trace, modules)) from error

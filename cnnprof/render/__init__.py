@@ -11,6 +11,7 @@ from typing import TextIO
 
 from cnnprof.errors import UsageError, did_you_mean
 from cnnprof.profiling.profile import Profile
+from cnnprof.render.columns import of_training
 from cnnprof.render.style import STYLES
 from cnnprof.render.view import View
 
@@ -39,4 +40,7 @@ def write(
     if format not in FORMATS:
         hint = did_you_mean(format, list(FORMATS)) or f"there are: {', '.join(FORMATS)}"
         raise UsageError(f'there is no format "{format}"; {hint}')
+    if not profile.retained and (unknown := of_training([*view.columns, *([view.sort] if view.sort else [])])):
+        why = profile.untrained or "it takes a training pass: --training"
+        raise UsageError(f"{', '.join(unknown)} of {profile.network} is not known: {why}")
     import_module(FORMATS[format]).write(profile, view, file)

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from cnnprof.profiling.profile import PRODUCTS, Profile
 from cnnprof.render import quantities
-from cnnprof.render.columns import Value, caption, find
+from cnnprof.render.columns import Value, caption, chosen
 from cnnprof.render.grid import first_of_names
 from cnnprof.render.terminal import encodable
 from cnnprof.render.view import View, rows
@@ -31,7 +31,7 @@ _COLUMNS = (
 
 def write(profile: Profile, view: View, file: TextIO) -> None:
     """Writes a line of machine names, a line per row of the view and the line of TOTAL; shapes as `64x55x55`."""
-    columns = [find(key) for key in view.columns or _COLUMNS]
+    columns = chosen(view.columns, _COLUMNS, profile)
     captioned = first_of_names(columns)
     buffer = io.StringIO()
     lines = csv.writer(buffer, lineterminator="\n")

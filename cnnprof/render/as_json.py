@@ -6,6 +6,7 @@ Keys may be added; none is removed or renamed without a new schema version.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any, TextIO
 
 from cnnprof.profiling.profile import Cost, FieldSize, FieldStride, Profile, Shape
@@ -47,8 +48,10 @@ def to_dict(profile: Profile, view: View | None = None) -> dict[str, Any]:
         "dtype": profile.dtype,
         "convention": profile.convention,
         "definitions": {key: definition.full for key, definition in definitions(profile.convention).items()},
-        "totals": _cost(profile.cost),
-        "layers": [_row(row) for row in rows(profile, view or View()) if row.role is not Role.TOTAL],
+        "totals": _totals(profile),
+        "inference_peak": None if profile.inference_peak is None else asdict(profile.inference_peak),
+        "training": None if profile.training is None else asdict(profile.training),
+        "layers": [_row(row, profile.retained) for row in rows(profile, view or View()) if row.role is not Role.TOTAL],
         "containers": _containers(profile, view or View()),
     }
 
@@ -75,7 +78,18 @@ def _containers(profile: Profile, view: View) -> list[dict[str, Any]]:
     return found
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _totals(profile: Profile) -> dict[str, Any]:
+    """What nobody asked for is null."""
+    peak, training = profile.inference_peak, profile.training
+    return {
+        **_cost(profile.cost, profile.retained),
+        "inference_peak_bytes": None if peak is None else peak.bytes,
+        "saved_bytes": None if training is None else training.saved_bytes,
+        "training_peak_bytes": None if training is None else training.peak_bytes,
+    }
+
+
+def _row(row: Row, retained: bool) -> dict[str, Any]:
     layer = row.layer
     return {
         "path": layer.path if layer else None,
@@ -86,18 +100,20 @@ def _row(row: Row) -> dict[str, Any]:
         "output_shape": _shapes(layer.output_shapes) if layer else None,
         "receptive_field": _axes(layer.receptive_field) if layer else None,
         "stride": _axes(layer.stride) if layer else None,
-        **_cost(row.cost),
+        **_cost(row.cost, retained),
+        "peak_bytes": row.cost.peak_bytes,
         "note": layer.note if layer else "",
         "others": row.number if row.role is Role.OTHERS else 0,
     }
 
 
-def _cost(cost: Cost) -> dict[str, Any]:
+def _cost(cost: Cost, retained: bool) -> dict[str, Any]:
     return {
         "params": cost.params,
         "trainable_params": cost.trainable_params,
         "products": cost.products,
         "output_bytes": cost.output_bytes,
+        "retained_bytes": cost.retained_bytes if retained else None,
         "param_bytes": cost.param_bytes,
         "buffer_bytes": cost.buffer_bytes,
         "model_bytes": cost.model_bytes,

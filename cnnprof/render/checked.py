@@ -60,6 +60,8 @@ def _number(value: int | None) -> str:
 
 def sentence(failure: Failure) -> str:
     """`products was 714,188,480, is 739,000,000: +24,811,520 (+3.5 %)`."""
+    if failure.budget and failure.now is None:
+        return f"{failure.metric} is not known, the budget is {_number(failure.was)}"
     if failure.budget:
         return f"{failure.metric} is {_number(failure.now)}, the budget is {_number(failure.was)}: {failure.difference:+,} over"
     if failure.was is None or failure.now is None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from cnnprof.errors import UsageError, did_you_mean
-from cnnprof.profiling.profile import Cost, FieldSize, FieldStride, Layer, Shape, elements
+from cnnprof.profiling.profile import Cost, FieldSize, FieldStride, Layer, Profile, Shape, elements
 from cnnprof.render import formulas, quantities
 from cnnprof.render.glyphs import Glyphs
 from cnnprof.render.row import Role, Row
+
+RETAINED = "retained_bytes"
 
 Value: TypeAlias = "int | str | bool | tuple[Shape, ...] | None"
 """What a column holds in a row: a number, a text, shapes; None where the row has none, as TOTAL has no output size."""
@@ -85,6 +87,16 @@ def find(key: str) -> Column:
         hint = did_you_mean(key, list(COLUMNS)) or f"there are: {', '.join(COLUMNS)}"
         raise UsageError(f'there is no column "{quantities.plain(key)}"; {hint}')
     return column
+
+
+def of_training(keys: Iterable[str]) -> list[str]:
+    """Those of the keys whose figures only a profile with retained bytes has."""
+    return [key for key in keys if find(key).key == RETAINED]
+
+
+def chosen(asked: Sequence[str], usual: Sequence[str], profile: Profile) -> tuple[Column, ...]:
+    """The columns of a table: those asked for, else the usual ones, and the retained bytes where the profile has them."""
+    return tuple(find(key) for key in asked or (*usual, *((RETAINED,) if profile.retained else ())))
 
 
 def rank(column: Column, row: Row) -> tuple[bool, float, str]:
@@ -207,6 +219,7 @@ COLUMNS: Mapping[str, Column] = {
         _number("trainable_params", "# trainable", lambda cost: cost.trainable_params),
         _number("products", "# products", lambda cost: cost.products, formulas.products, exact=lambda cost: cost.complete),
         _number("output_bytes", "output bytes", lambda cost: cost.output_bytes),
+        _number("retained_bytes", "retained bytes", lambda cost: cost.retained_bytes),
         _number("param_bytes", "parameter bytes", lambda cost: cost.param_bytes),
         _number("buffer_bytes", "buffer bytes", lambda cost: cost.buffer_bytes),
         _number("model_bytes", "model bytes", lambda cost: cost.model_bytes),

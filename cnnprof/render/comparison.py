@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from cnnprof.compare import METRICS, Aligned, Change, Comparison, Total
 from cnnprof.errors import UsageError, did_you_mean
+from cnnprof.profiling.profile import FieldSize
 from cnnprof.render import quantities, text
 from cnnprof.render.as_markdown import escaped
 from cnnprof.render.terminal import Line, Terminal, emit, encodable, terminal
@@ -50,7 +51,9 @@ def change(value: int, first: int) -> str:
     return f"{100 * (value - first) / first:+,.1f} %" if first else "new"
 
 
-def _amount(value: int, in_bytes: bool) -> str:
+def _amount(value: int | FieldSize, in_bytes: bool) -> str:
+    if not isinstance(value, int):
+        return quantities.axes(value)
     return quantities.size(value) if in_bytes else f"{value:,}"
 
 
@@ -62,7 +65,9 @@ def _totals(comparison: Comparison) -> list[list[str]]:
 def _cells(total: Total) -> list[str]:
     cells = []
     for place, value in enumerate(total.values):
-        cell = _amount(value, total.metric.in_bytes) + (f"  {ratio(value, total.values[0])}" if place else "")
+        cell, first = _amount(value, total.metric.in_bytes), total.values[0]
+        if place and isinstance(value, int) and isinstance(first, int):
+            cell += f"  {ratio(value, first)}"
         cells.append(f"* {cell}" if total.winner == place else cell)
     return cells
 
@@ -119,6 +124,7 @@ def _write_table(comparison: Comparison, file: TextIO, metric: str, every: bool)
         if any(row[-1] == "[~]" for row in rows):
             lines.append([("[~]: the layer differs, this figure does not", "dim")])
     lines += [[], [("* the smallest; ratios are to the first", "dim")]]
+    lines += [[(note, "yellow")] for note in _notes(comparison)]
     emit(lines, file, surface.styled)
 
 
@@ -137,6 +143,13 @@ def _joined(cells: Sequence[str], widths: Sequence[int], surface: Terminal) -> s
     return _GAP.join([first, *rest])
 
 
+def _notes(comparison: Comparison) -> list[str]:
+    """Why a figure is not known."""
+    reasons = {p.network: p.untrained or "a saved profile without --training" for p in comparison.profiles if not p.retained}
+    unknown = "retained for training is not known"
+    return [f"{quantities.plain(name)}: {unknown}: {quantities.plain(why)}" for name, why in reasons.items()]
+
+
 def _write_markdown(comparison: Comparison, file: TextIO, metric: str, every: bool) -> None:
     headings = [f"**{escaped(name)}**" for name in _headings(comparison)]
     parts = [_markdown(["", *headings], _totals(comparison))]
@@ -145,6 +158,7 @@ def _write_markdown(comparison: Comparison, file: TextIO, metric: str, every: bo
     if comparison.rows:
         rows = _layers(comparison, metric, every)
         parts.append(_markdown([f"{METRICS[metric].label} by {comparison.by}", *headings, "change"], rows))
+    parts += [f"- {escaped(note)}\n" for note in _notes(comparison)]
     file.write(encodable("\n".join(parts), file))
 
 
@@ -164,7 +178,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
             {"network": p.network, "input": [list(s) for s in p.input_shapes], "batch": p.batch, "dtype": p.dtype}
             for p in comparison.profiles
         ],
-        "totals": {total.key: list(total.values) for total in comparison.totals},
+        "totals": {total.key: [_raw(value) for value in total.values] for total in comparison.totals},
         "rows": [
             {
                 "path": row.path,
@@ -177,6 +191,10 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def _raw(value: int | FieldSize) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _write_json(comparison: Comparison, file: TextIO, metric: str, every: bool) -> None:
     file.write(json.dumps(to_dict(comparison), indent=2) + "\n")
 
@@ -185,7 +203,7 @@ def _write_csv(comparison: Comparison, file: TextIO, metric: str, every: bool) -
     lines = csv.writer(file, lineterminator="\n")
     lines.writerow(["metric", *_headings(comparison)])
     for total in comparison.totals:
-        lines.writerow([total.key, *total.values])
+        lines.writerow([total.key, *("" if v is None else v if isinstance(v, int) else quantities.axes(v) for v in total.values)])
     of = METRICS[metric].of_cost
     assert of is not None
     for row in comparison.rows:

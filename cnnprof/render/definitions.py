@@ -21,7 +21,7 @@ class Definition:
 DEFINITIONS: Mapping[str, Definition] = {
     "params": Definition(
         "parameters",
-        "elements; a shared parameter counts once",
+        "elements; a shared one counts once",
         "elements of the distinct parameters; a shared one counts once, at its first owner; buffers are no parameters",
     ),
     "trainable_params": Definition(
@@ -31,15 +31,46 @@ DEFINITIONS: Mapping[str, Definition] = {
     ),
     "products": Definition(
         "products",
-        "multiplications: conv, linear, matmul, RNN",
+        "of convolutions, linear, matmul, RNN",
         "scalar multiplications of convolutions (all kinds), linear maps, matrix products, attention and recurrent "
         "cells, at the given batch size; none of bias additions, normalisation, pooling, activations or element-wise "
         "products",
     ),
     "output_bytes": Definition(
         "activations",
-        "bytes that layers write; a view writes none",
+        "bytes that layers write; views: none",
         "bytes of the tensors that layers write; a view or an in-place operator writes none",
+    ),
+    "inference_peak_bytes": Definition(
+        "inference peak",
+        "most live bytes, parameters apart",
+        "largest sum of live bytes during one inference pass, input included, parameters not",
+    ),
+    "peak_bytes": Definition(
+        "peak of a layer",
+        "live bytes when the layer allocates, at most",
+        "largest sum of live bytes when the layer allocates in an inference pass; 0 where it allocates nothing",
+    ),
+    "retained_bytes": Definition(
+        "retained for training",
+        "alive when backward begins",
+        "bytes that a layer allocates in a training pass and that live until the backward pass begins: what it costs in training",
+    ),
+    "saved_bytes": Definition(
+        "saved for backward",
+        "what autograd keeps",
+        "bytes of the distinct tensors that autograd keeps for the backward pass, without parameters, buffers and input",
+    ),
+    "live_bytes": Definition(
+        "live after forward",
+        "all that lives when backward begins",
+        "bytes that live when output and loss are there and the backward pass begins, parameters, buffers and input included",
+    ),
+    "training_peak_bytes": Definition(
+        "training peak",
+        "most live bytes in an iteration",
+        "largest sum of live bytes over an iteration of training that is not the first: forward, loss, backward and optimizer "
+        "step, with parameters, gradients and the optimizer's state",
     ),
     "param_bytes": Definition(
         "parameter size",
@@ -48,7 +79,7 @@ DEFINITIONS: Mapping[str, Definition] = {
     ),
     "buffer_bytes": Definition(
         "buffers",
-        "bytes of tensors like BatchNorm statistics",
+        "bytes of, say, BatchNorm statistics",
         "bytes of the distinct buffers (BatchNorm statistics), which are no parameters",
     ),
     "model_bytes": Definition(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from cnnprof.profiling.profile import PRODUCTS, Profile
 from cnnprof.render import text
-from cnnprof.render.columns import Column, Notation, caption, find
+from cnnprof.render.columns import Column, Notation, caption, chosen
 from cnnprof.render.conventions import CONVENTIONS
 from cnnprof.render.glyphs import Glyphs
 from cnnprof.render.row import Role, Row
@@ -71,18 +71,18 @@ class Grid:
 
 def grid(profile: Profile, view: View, style: Style, glyphs: Glyphs) -> Grid:
     """The cells of the view in that style."""
-    columns = tuple(find(key) for key in view.columns or style.columns)
+    columns = chosen(view.columns, style.columns, profile)
     notation = Notation(glyphs, view.formulas, style.label, style.shapes)
-    chosen = tuple(rows(profile, view, style.containers, style.folds))
+    selected = tuple(rows(profile, view, style.containers, style.folds))
     captioned = first_of_names(columns)
     cells = []
-    for row in chosen:
+    for row in selected:
         texts = [column.text(row, notation) for column in columns]
         if row.layer is None and captioned is not None and not texts[captioned]:
             texts[captioned] = caption(row)
         cells.append(tuple(map(escaped, texts) if glyphs.ascii else texts))
     headings = tuple(_heading(profile, style, column) for column in columns)
-    return Grid(columns, headings, chosen, tuple(cells), bool(view.columns))
+    return Grid(columns, headings, selected, tuple(cells), bool(view.columns))
 
 
 def _heading(profile: Profile, style: Style, column: Column) -> str:

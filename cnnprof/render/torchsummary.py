@@ -16,9 +16,11 @@ from cnnprof.render.grid import Grid
 from cnnprof.render.row import Row
 from cnnprof.render.style import Style
 from cnnprof.render.terminal import Line, Terminal
-from cnnprof.render.totals import WIDTH, footnotes
+from cnnprof.render.totals import WIDTH, figures, footnotes
 
 _RULE = 64
+_PLAIN = ("trainable", "buffers")
+"""Figures whose names say it all."""
 _LEAST = {"layer": 20, "output": 25, "params": 14}
 """torchsummary's own widths, by the key of the column."""
 
@@ -58,9 +60,10 @@ def _table(profile: Profile, table: Grid, terminal: Terminal) -> Iterator[Line]:
     yield dashes
     yield from ([(line, "")] for line in _sizes(profile))
     yield dashes
-    meanings = definitions(profile.convention)
-    for key in ("params", "products", "output_bytes", "model_bytes"):
-        meaning = f"{meanings[key].label}: {meanings[key].short}"
+    for label, _, definition, where in figures(profile):
+        if definition is None or label in _PLAIN:
+            continue
+        meaning = f"{label}: {definition.short}{f'; {where}' if where else ''}"
         yield from ([(line, "dim")] for line in text.paragraph(meaning, min(terminal.width or WIDTH, WIDTH)))
     yield from footnotes(profile, terminal, table.columns)
 
@@ -78,6 +81,13 @@ def _sizes(profile: Profile) -> Iterator[str]:
     if profile.cost.buffer_bytes:
         yield f"Buffers size (MiB): {quantities.mebibytes(profile.cost.buffer_bytes)}"
     yield f"Model size (MiB): {quantities.mebibytes(profile.model_bytes)}"
+    if profile.inference_peak is not None:
+        yield f"Inference peak (MiB): {quantities.mebibytes(profile.inference_peak.bytes)}"
+    if profile.retained:
+        yield f"Retained for training (MiB): {quantities.mebibytes(profile.cost.retained_bytes)}"
+    if profile.training is not None:
+        yield f"Saved for backward (MiB): {quantities.mebibytes(profile.training.saved_bytes)}"
+        yield f"Training peak (MiB): {quantities.mebibytes(profile.training.peak_bytes)}"
 
 
 STYLE = Style(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import NamedTuple
 
+from cnnprof.profiling.memory import Peak, Split, Training
 from cnnprof.profiling.profile import PRODUCTS, Layer, Profile
 from cnnprof.render import quantities, text
 from cnnprof.render.columns import Column
 from cnnprof.render.conventions import definitions
-from cnnprof.render.definitions import DEFINITIONS, LOWER_BOUND
+from cnnprof.render.definitions import DEFINITIONS, LOWER_BOUND, Definition
 from cnnprof.render.terminal import Line, Terminal, escaped
 
 WIDTH = 80
@@ -36,33 +39,78 @@ def subject(profile: Profile) -> list[str]:
     return conditions if profile.convention == PRODUCTS else [*conditions, f"convention {profile.convention}"]
 
 
-def figures(profile: Profile) -> list[tuple[str, str]]:
-    """Keys of metrics and their totals as text, in the order of the lines; without buffers no line about them."""
-    cost = profile.cost
+class Figure(NamedTuple):
+    """A line of the totals."""
+
+    label: str
+    value: str
+    definition: Definition | None = None
+    """None for a part of the figure above."""
+    where: str = ""
+    """The conditions of the figure, or where in the network it stands."""
+
+
+def figures(profile: Profile) -> list[Figure]:
+    """The totals as text, in the order of the lines; without buffers no line about them."""
+    cost, meanings = profile.cost, definitions(profile.convention)
     found = [
-        ("params", quantities.count(cost.params)),
-        ("trainable_params", quantities.count(cost.trainable_params)),
-        ("products", quantities.count(cost.products, cost.complete)),
-        ("model_bytes", quantities.size(cost.model_bytes)),
-        ("buffer_bytes", quantities.size(cost.buffer_bytes)),
-        ("output_bytes", quantities.size(cost.output_bytes)),
+        _figure(meanings["params"], quantities.count(cost.params)),
+        _figure(meanings["trainable_params"], quantities.count(cost.trainable_params)),
+        _figure(meanings["products"], quantities.count(cost.products, cost.complete)),
+        _figure(meanings["model_bytes"], quantities.size(cost.model_bytes)),
     ]
-    return [(key, value) for key, value in found if key != "buffer_bytes" or cost.buffer_bytes]
+    if cost.buffer_bytes:
+        found.append(_figure(meanings["buffer_bytes"], quantities.size(cost.buffer_bytes)))
+    found.append(_figure(meanings["output_bytes"], quantities.size(cost.output_bytes)))
+    if profile.inference_peak is not None:
+        peak = profile.inference_peak
+        found.append(_figure(meanings["inference_peak_bytes"], quantities.size(peak.bytes), place(peak)))
+    if profile.retained:
+        found.append(_figure(meanings["retained_bytes"], quantities.size(cost.retained_bytes)))
+    if profile.training is not None:
+        found += _of_training(profile.training, meanings)
+    return found
+
+
+def _of_training(training: Training, meanings: Mapping[str, Definition]) -> Iterator[Figure]:
+    yield _figure(meanings["saved_bytes"], quantities.size(training.saved_bytes))
+    conditions = f"{training.optimizer}, {training.loss} loss; {place(training.peak)}"
+    yield _figure(meanings["training_peak_bytes"], quantities.size(training.peak_bytes), conditions)
+    for part, held in parts(training.at_peak):
+        yield Figure(f"  {part}", quantities.size(held))
+
+
+def parts(split: Split) -> list[tuple[str, int]]:
+    """What a split holds, by name; what is nothing is left out."""
+    held = [(field.name.replace("_", " "), getattr(split, field.name)) for field in fields(split)]
+    return [(name, size) for name, size in held if size]
+
+
+def place(peak: Peak) -> str:
+    """Where a peak stands: `at features.4, in threshold_backward of backward`, `in div of step`."""
+    if not peak.operator:
+        return "before any operator"
+    phase = f" of {peak.phase}" if peak.phase not in ("", "forward") else ""
+    at = f"at {quantities.plain(peak.path)}, " if peak.path else ""
+    return f"{at}in {quantities.plain(peak.operator)}{phase}"
+
+
+def _figure(definition: Definition, value: str, where: str = "") -> Figure:
+    return Figure(definition.label, value, definition, where)
 
 
 def totals(profile: Profile, terminal: Terminal) -> list[Line]:
     """One line per metric: its name, the total, its definition; the definitions wrap where the terminal is narrow."""
     found = figures(profile)
-    meanings = definitions(profile.convention)
-    labels = max(len(meanings[key].label) for key, _ in found)
-    values = max(len(value) for _, value in found)
+    labels = max(len(figure.label) for figure in found)
+    values = max(len(figure.value) for figure in found)
     start = labels + values + 4
     room = max(_NARROWEST_DEFINITION, min(terminal.width or WIDTH, WIDTH) - start)
     lines: list[Line] = []
-    for key, value in found:
-        first, *more = text.paragraph(meanings[key].short, room, "")
-        number = f"{meanings[key].label:<{labels}}  {value:>{values}}  "
-        lines.append([(number, ""), (first, "dim")])
+    for label, value, definition, where in found:
+        said = [definition.short] if definition else []
+        first, *more = text.paragraph("; ".join([*said, *([where] if where else [])]), room, "") or [""]
+        lines.append([(f"{label:<{labels}}  {value:>{values}}  ", ""), (first, "dim")])
         lines += [[(" " * start + rest, "dim")] for rest in more]
     return lines
 
@@ -72,8 +120,12 @@ def sentences(profile: Profile, columns: Sequence[Column] = ()) -> list[str]:
 
     `columns` are those of the table.
     """
-    meanings = definitions(profile.convention)
-    said = [f"{meanings[key].label} {value}: {meanings[key].full}" for key, value in figures(profile)]
+    said: list[str] = []
+    for label, value, definition, where in figures(profile):
+        if definition is None:
+            said[-1] += f"; {label.strip()} {value}"
+        else:
+            said.append(f"{label} {value}{f' ({where})' if where else ''}: {definition.full}")
     return said + _legend(columns) + remarks(profile)
 
 
@@ -92,7 +144,9 @@ def _legend(columns: Sequence[Column]) -> list[str]:
 
 def remarks(profile: Profile) -> list[str]:
     """The footnotes, each as one line."""
-    found = []
+    found = list(profile.training.deviations) if profile.training else []
+    if profile.untrained:
+        found.append(f"retained for training is not known: {quantities.plain(profile.untrained)}")
     if not profile.complete:
         found.append(f">= {LOWER_BOUND} {', '.join(map(quantities.plain, profile.cost.unknown))}")
     of_note: dict[str, list[str]] = {}
