@@ -13,6 +13,7 @@ from cnnprof import __version__
 from cnnprof.commands import check, compare, memory, schema, show, summarize, verify
 from cnnprof.commands import list as list_networks
 from cnnprof.errors import EXIT_CANNOT_RUN, CnnprofError, full
+from cnnprof.render.definitions import GLOSSARY
 
 app = typer.Typer(
     name="cnnprof",
@@ -36,10 +37,10 @@ def _options(
     pass
 
 
-app.command("summarize")(summarize.summarize)
-app.command("compare")(compare.compare)
+app.command("summarize", epilog=GLOSSARY)(summarize.summarize)
+app.command("compare", epilog=GLOSSARY)(compare.compare)
 app.command("check")(check.check)
-app.command("memory")(memory.memory)
+app.command("memory", epilog=GLOSSARY)(memory.memory)
 app.command("verify")(verify.verify)
 app.command("list")(list_networks.list_networks)
 app.command("show")(show.show)

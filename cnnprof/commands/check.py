@@ -42,11 +42,13 @@ def check(
     tolerance: Annotated[
         list[str] | None, typer.Option(metavar="METRIC=N%", help="How far a figure may be off: products=1%. Repeatable.")
     ] = None,
-    output_format: Annotated[OutputFormat, typer.Option("--output-format", help="How failures are told.")] = OutputFormat.full,
+    output_format: Annotated[
+        OutputFormat, typer.Option("--output-format", metavar="FORMAT", help=f"How failures are told: {', '.join(OutputFormat)}.")
+    ] = OutputFormat.full,
     input_shape: options.Input = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, metavar="N", help="With --update: the batch to hold for.")] = None,
     settings: options.Settings = None,
-    dtype: Annotated[options.DataType | None, typer.Option("--dtype", help="With --update: the type to hold for.")] = None,
+    dtype: Annotated[options.DataType | None, typer.Option("--dtype", metavar="TYPE", help="With --update: its type.")] = None,
 ) -> None:
     """Fail if a network does not cost what was accepted: figures are compared exactly with those in cnnprof.lock.
 

@@ -27,7 +27,7 @@ def compare(
     batch: options.Batch = 1,
     settings: options.Settings = None,
     dtype: options.Dtype = options.DataType.float32,
-    by: Annotated[By, typer.Option(help="Totals alone, or the kinds of layers, or the layers, side by side.")] = By.total,
+    by: Annotated[By, typer.Option(metavar="ROWS", help="What is side by side: total, kind (of layers) or layer.")] = By.total,
     metric: Annotated[str, typer.Option(metavar="NAME", help="The figure of the rows of --by.")] = "products",
     every: Annotated[bool, typer.Option("--all", help="Show the rows that are equal, too.")] = False,
     format: options.Format = None,

@@ -33,7 +33,10 @@ def memory(
         str | None,
         typer.Option(metavar="LAYER", help="Say which tensors a layer keeps for training, and for which operator's backward."),
     ] = None,
-    format: Annotated[Format | None, typer.Option("--format", help="Table by default, or what the name after -o says.")] = None,
+    format: Annotated[
+        Format | None,
+        typer.Option("--format", metavar="FORMAT", help="table, json or csv."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file: .json, .csv or .txt.")
     ] = None,

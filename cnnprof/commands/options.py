@@ -78,15 +78,25 @@ Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Inputs 
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a variable of the spec: classes=10. Repeatable.")
 ]
-Dtype = Annotated[DataType, typer.Option("--dtype", help="Of the input and the parameters.")]
+Dtype = Annotated[
+    DataType,
+    typer.Option("--dtype", metavar="TYPE", help=f"Of the input and the parameters: {', '.join(DataType)}."),
+]
 TrainingToo = Annotated[
     bool, typer.Option("--training", help="Show what training costs too: what layers retain, and the peak of an iteration.")
 ]
 OfOptimizer = Annotated[
     Optimizer | None,
-    typer.Option("--optimizer", help="Whose state and step the training peak has; sgd by default."),
+    typer.Option(
+        "--optimizer",
+        metavar="NAME",
+        help=f"Whose state and step the training peak has: {', '.join(Optimizer)}; sgd by default. Implies --training.",
+    ),
 ]
-Format = Annotated[FileFormat | None, typer.Option("--format", help="Table by default, or what the name after -o says.")]
+Format = Annotated[
+    FileFormat | None,
+    typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FileFormat)}; by default what the name after -o says, or table."),
+]
 OutputFile = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file: .json, .csv, .md, .tex or .txt.")
 ]

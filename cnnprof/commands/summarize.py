@@ -37,7 +37,7 @@ def summarize(
     batch: options.Batch = 1,
     settings: options.Settings = None,
     dtype: options.Dtype = options.DataType.float32,
-    style: Annotated[Style, typer.Option(help="Whose table it looks like.")] = Style.products,
+    style: Annotated[Style, typer.Option(metavar="STYLE", help=f"Whose table it looks like: {', '.join(Style)}.")] = Style.products,
     formulas: Annotated[bool, typer.Option("--formulas", help="Show the arithmetic behind every number.")] = False,
     depth: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Containers at this depth are one row with their sum.")
@@ -49,7 +49,10 @@ def summarize(
     sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Sort by a column, the largest first.")] = None,
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show N rows, the others as one.")] = None,
     convention: Annotated[
-        Convention, typer.Option(help="Whose count stands in place of products: what other tools print for the same pass.")
+        Convention,
+        typer.Option(
+            metavar="NAME", help=f"Whose count stands in place of products, of what other tools print: {', '.join(Convention)}."
+        ),
     ] = Convention.products,
     training: options.TrainingToo = False,
     optimizer: options.OfOptimizer = None,

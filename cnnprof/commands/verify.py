@@ -43,12 +43,16 @@ def verify(
         typer.Option("--memory", help="Run it for real, and put the memory that it takes beside the prediction."),
     ] = False,
     optimizer: Annotated[
-        options.Optimizer | None, typer.Option("--optimizer", help="With --memory: whose step; sgd by default.")
+        options.Optimizer | None,
+        typer.Option("--optimizer", metavar="NAME", help="With --memory: whose step; sgd by default."),
     ] = None,
     device: Annotated[
         str | None, typer.Option("--device", metavar="NAME", help="With --memory: cpu, or cuda where there is one.")
     ] = None,
-    format: Annotated[Format | None, typer.Option("--format", help="Table by default, or what the name after -o says.")] = None,
+    format: Annotated[
+        Format | None,
+        typer.Option("--format", metavar="FORMAT", help="table or json."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file: .json or .txt.")] = None,
     force: options.Force = False,
 ) -> None:

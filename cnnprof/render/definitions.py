@@ -112,3 +112,10 @@ DEFINITIONS: Mapping[str, Definition] = {
 
 LOWER_BOUND = "a lower bound, for these operators are in no table:"
 """Stands before the names of the unknown operators."""
+
+GLOSSARY = "\n\n".join(
+    f"{DEFINITIONS[key].label}: {DEFINITIONS[key].full}."
+    for key in DEFINITIONS
+    if key not in ("trainable_params", "param_bytes", "peak_bytes", "live_bytes", "complete")
+)
+"""The definitions, for `--help`."""
