@@ -214,6 +214,34 @@ def test_what_cannot_be_trained_says_so() -> None:
         cnnprof.profile(OneValuePerChannel(), (8,), optimizer="sgd")
 
 
+class Mixed(nn.Module):
+    """As one writes mixed precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.conv(x)  # type: ignore[no-any-return]
+
+
+class MixedFunctions(Mixed):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return torch.conv2d(x, self.conv.weight)
+
+
+@pytest.mark.parametrize("module", [Mixed(), MixedFunctions()])
+def test_autocast_is_labelled_and_not_trained(module: nn.Module) -> None:
+    made = cnnprof.profile(module, (3, 8, 8), retained=True)
+    assert made.products == 6 * 6 * 4 * 3 * 9
+    assert any("autocast does nothing on the meta device" in caveat for caveat in made.caveats)
+    assert "all bytes are those of the full precision" in " ".join(str(made).split())
+    assert "autocast does nothing on the meta device" in made.untrained
+    assert cnnprof.profile(nn.Conv2d(3, 4, 3), (3, 8, 8)).caveats == ()
+
+
 # verify
 
 

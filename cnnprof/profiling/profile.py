@@ -235,6 +235,8 @@ class Profile:
     """The memory of training; None where no optimizer was given."""
     untrained: str = ""
     """Why `retained` is False although it was asked for."""
+    caveats: tuple[str, ...] = ()
+    """What is known to be other in a real pass."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from cnnprof.profiling.training import TrainingRun
 
 
+AUTOCAST = "autocast does nothing on the meta device: all bytes are those of the full precision, the products are right"
+
+
 class ProfileError(CnnprofError):
     """A module that cannot be run without data. The message names the layer at which it stopped, and the line of its file."""
 
@@ -103,8 +106,9 @@ def measure(
     paths = {part: path for path, part in module.named_modules()}
     given = inputs_for(inputs, batch, dtype or _dtype(paths))
     with inference(paths):
-        root, history = _traced(module, given, paths, convention)
-    made = Profile(name or kind_of(module), given.shapes, given.batch, given.dtype, root, convention, peak(history))
+        root, history, caveats = _traced(module, given, paths, convention)
+    named = name or kind_of(module), given.shapes, given.batch, given.dtype
+    made = Profile(*named, root, convention, peak(history), caveats=caveats)
     if not retained and optimizer is None:
         return Measured(made, history)
     from cnnprof.profiling.retained import with_retained  # of all this a plain profile needs nothing
@@ -121,12 +125,15 @@ def measure(
     return Measured(replace(made, root=with_retained(root, training), retained=True), history)
 
 
-def _traced(module: nn.Module, given: Given, paths: Mapping[nn.Module, str], convention: str) -> tuple[Layer, History]:
-    """The layers, and what was allocated. The trace is gone when it returns, before the garbage collector is on again."""
+def _traced(
+    module: nn.Module, given: Given, paths: Mapping[nn.Module, str], convention: str
+) -> tuple[Layer, History, tuple[str, ...]]:
+    """The layers, what was allocated, and the caveats. The trace is gone when it returns, before garbage is collected again."""
     trace, counting = _counted(module, convention)
     run(trace, given, paths)
     history = trace.history(paths)
-    return layers_of(trace.top, trace.called, paths, counting, live=live_by_run(history)), history
+    root = layers_of(trace.top, trace.called, paths, counting, live=live_by_run(history))
+    return root, history, (AUTOCAST,) if trace.autocast else ()
 
 
 def _counted(module: nn.Module, convention: str) -> tuple[Trace, Counting]:

@@ -48,7 +48,8 @@ def _profile(data: dict[str, Any]) -> Profile:
         raise ValueError(f'has an unknown convention "{convention}"')
     named = str(data["network"]), _shapes(data["input"]), int(data["batch"]), str(data["dtype"])
     retained = data["totals"].get("retained_bytes") is not None
-    return Profile(*named, root, convention, _peak(data.get("inference_peak")), retained, _training(data.get("training")))
+    peak, training = _peak(data.get("inference_peak")), _training(data.get("training"))
+    return Profile(*named, root, convention, peak, retained, training, caveats=tuple(data.get("caveats", ())))
 
 
 def _peak(data: dict[str, Any] | None) -> Peak | None:

@@ -147,6 +147,7 @@ _OPERATORS = _Operators()
 
 
 _EMPTY = torch.ops.aten.empty.memory_format
+_autocasts = torch._C._is_any_autocast_enabled
 
 
 class Trace(MetaMode):
@@ -163,6 +164,8 @@ class Trace(MetaMode):
         self.thread = threading.get_ident()
         self.failure = Failure()
         """The last error: an earlier one the network has caught."""
+        self.autocast = False
+        """Whether autocast was on somewhere. It does nothing on the meta device, and no operator tells of it."""
         self.ledger = Ledger()
         self.on_meta = True
         """Whether the tensors of the pass have no data."""
@@ -214,6 +217,8 @@ class Trace(MetaMode):
             raise CnnprofError("it calls its modules from several threads, and what runs in another one cannot be seen")
         number = self.called.get(module, 0)
         self.called[module] = number + 1
+        if _autocasts():
+            self.autocast = True
         torchs = is_torchs(type(module))
         call = Call(module, self.ledger.runs, self.naming, number, torchs and not module._modules)
         self.stack[-1].events.append(call)
@@ -253,6 +258,8 @@ class Trace(MetaMode):
 
     def function(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a function that a user's `forward` calls. What ran no operator leaves no trace."""
+        if _autocasts():
+            self.autocast = True
         above = self.stack[-1]
         call = Call("", self.ledger.runs)
         self.stack.append(call)

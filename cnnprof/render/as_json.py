@@ -51,6 +51,7 @@ def to_dict(profile: Profile, view: View | None = None) -> dict[str, Any]:
         "totals": _totals(profile),
         "inference_peak": None if profile.inference_peak is None else asdict(profile.inference_peak),
         "training": None if profile.training is None else asdict(profile.training),
+        "caveats": [*profile.caveats, *([profile.untrained] if profile.untrained else [])],
         "layers": [_row(row, profile.retained) for row in rows(profile, view or View()) if row.role is not Role.TOTAL],
         "containers": _containers(profile, view or View()),
     }

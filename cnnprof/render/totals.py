@@ -144,7 +144,7 @@ def _legend(columns: Sequence[Column]) -> list[str]:
 
 def remarks(profile: Profile) -> list[str]:
     """The footnotes, each as one line."""
-    found = list(profile.training.deviations) if profile.training else []
+    found = [*profile.caveats, *(profile.training.deviations if profile.training else ())]
     if profile.untrained:
         found.append(f"retained for training is not known: {quantities.plain(profile.untrained)}")
     if not profile.complete:
