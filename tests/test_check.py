@@ -254,3 +254,53 @@ def test_the_plugins_fixture_is_the_function(assert_cost: object) -> None:
     from cnnprof import testing
 
     assert assert_cost is testing.assert_cost
+
+
+# memory
+
+
+def figures(project: Path, name: str = "net.yaml") -> dict[str, dict[str, int]]:
+    entry = json.loads((project / lock.NAME).read_text())["networks"][name]
+    return {"": entry["totals"], **entry["layers"]}
+
+
+def test_memory_is_locked_with_the_rest(project: Path) -> None:
+    """For training the results of both ReLUs are kept, which the layers after them need too, and the logits. In inference the most
+    lives at the second ReLU: the image, the input of the block, which waits for it, and what that ReLU reads and writes."""
+    image, small, large = 3 * 32 * 32 * 4, 8 * 32 * 32 * 4, 16 * 32 * 32 * 4
+    held = figures(project)
+    assert held[""]["retained_bytes"] == small + large + 10 * 4
+    assert held[""]["inference_peak_bytes"] == image + small + 2 * large
+    assert held["body"] == {
+        "params": 8 * 5 * 5 * 16 + 16,
+        "products": 16 * 1024 * 8 * 25,
+        "output_bytes": 2 * large,
+        "model_bytes": 4 * (8 * 5 * 5 * 16 + 16),
+        "retained_bytes": large,
+        "inference_peak_bytes": image + small + 2 * large,
+    }
+    assert held["0"]["inference_peak_bytes"] == image + small
+    assert "inference_peak_bytes" not in held["3"]  # Flatten allocates nothing
+
+
+def test_an_activation_that_is_no_longer_in_place_fails(project: Path) -> None:
+    """Parameters and products are the same; memory is not."""
+    (project / "net.yaml").write_text(NET.replace("      - ReLU\n", "      - ReLU: {inplace: true}\n"))
+    result = run(cwd=project)
+    assert result.returncode == 1
+    image, small, large = 3 * 32 * 32 * 4, 8 * 32 * 32 * 4, 16 * 32 * 32 * 4
+    was, now = image + small + 2 * large, image + small + large
+    assert f"inference_peak_bytes was {was:,}, is {now:,}: -{large:,}" in result.stdout
+    assert "params was" not in result.stdout
+    tolerances = ("inference_peak_bytes=50%", "output_bytes=50%")
+    assert run(*(f"--tolerance={one}" for one in tolerances), cwd=project).returncode == 0
+
+
+def test_a_budget_of_memory(project: Path) -> None:
+    path = project / lock.NAME
+    data = json.loads(path.read_text())
+    data["networks"]["net.yaml"]["max"] = {"inference_peak_bytes": 100_000}
+    path.write_text(json.dumps(data))
+    result = run(cwd=project)
+    assert result.returncode == 1
+    assert "inference_peak_bytes is 176,128, the budget is 100,000: +76,128 over" in result.stdout

@@ -117,3 +117,31 @@ def test_wrong_options() -> None:
         text("lenet", "lenet5", metric="prodcts")
     with pytest.raises(UsageError, match="no format"):
         text("lenet", "lenet5", format="latex")
+
+
+def test_memory_and_receptive_field_side_by_side() -> None:
+    """Kernels of three see 3 pixels, then 5. The second convolution needs the output of the first, the last is held by its variable."""
+    nets = {"one": nn.Sequential(nn.Conv2d(1, 2, 3)), "two": nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3))}
+    profiles = [cnnprof.profile(net, (1, 8, 8), name=name, retained=True) for name, net in nets.items()]
+    made = {total.key: total for total in compare(profiles).totals}
+    assert made["retained_bytes"].values == (2 * 36 * 4, 2 * 36 * 4 + 2 * 16 * 4)
+    assert made["retained_bytes"].winner == 0
+    assert made["inference_peak_bytes"].values == ((64 + 72) * 4, (64 + 72 + 32) * 4)
+    assert made["receptive_field"].values == ((3, 3), (5, 5))
+    assert made["receptive_field"].winner is None
+    for format_name, fields in (("table", "3 5"), ("json", "[ [ 3, 3 ], [ 5, 5 ] ]"), ("markdown", "| 3 | 5 |"), ("csv", "3,5")):
+        file = StringIO()
+        write(compare(profiles), file, format_name)
+        assert fields in " ".join(file.getvalue().split())
+
+
+def test_what_is_not_known_wins_nothing_and_says_so() -> None:
+    known = cnnprof.profile(nn.Linear(4, 4), (4,), name="known", retained=True)
+    unknown = cnnprof.profile(nn.Linear(4, 2), (4,), name="unknown")
+    made = compare([known, unknown])
+    retained = next(total for total in made.totals if total.key == "retained_bytes")
+    assert retained.values == (16, None)
+    assert retained.winner is None
+    file = StringIO()
+    write(made, file)
+    assert "unknown: retained for training is not known: a saved profile without --training" in file.getvalue()
