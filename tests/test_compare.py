@@ -120,7 +120,7 @@ def test_wrong_options() -> None:
 
 
 def test_memory_and_receptive_field_side_by_side() -> None:
-    """Kernels of three see 3 pixels, then 5. The second convolution needs the output of the first, the last is held by its variable."""
+    """Kernels of three see 3 pixels, then 5. The second convolution needs the first's output, the loop holds the last."""
     nets = {"one": nn.Sequential(nn.Conv2d(1, 2, 3)), "two": nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3))}
     profiles = [cnnprof.profile(net, (1, 8, 8), name=name, retained=True) for name, net in nets.items()]
     made = {total.key: total for total in compare(profiles).totals}
