@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from render_profiles import container, leaf, lenet, nested, single
 
@@ -55,6 +55,11 @@ def sums(found: list[Row]) -> tuple[Any, ...]:
     return (*(sum(column) for column in zip(*figures, strict=True)), unknown)
 
 
+FEWER = settings(max_examples=400)
+"""A profile takes long to make up, and 400 of them vary all that rows depend on many times over."""
+
+
+@FEWER
 @given(profiles(), views, st.booleans())
 def test_rows_add_up_to_the_total(profile: Profile, view: View, containers: bool) -> None:
     found = rows(profile, view, containers)
@@ -66,6 +71,7 @@ def test_rows_add_up_to_the_total(profile: Profile, view: View, containers: bool
     assert sums(found) == (*whole, set(total.cost.unknown))
 
 
+@FEWER
 @given(profiles(), views)
 def test_a_tree_shows_the_same_layers_as_a_list(profile: Profile, view: View) -> None:
     flat, tree = rows(profile, view), rows(profile, view, containers=True)
@@ -75,6 +81,7 @@ def test_a_tree_shows_the_same_layers_as_a_list(profile: Profile, view: View) ->
     assert [row.cost for row in flat if row.role is Role.OTHERS] == [row.cost for row in tree if row.role is Role.OTHERS]
 
 
+@FEWER
 @given(profiles(), views)
 def test_in_a_tree_each_row_stands_below_its_container(profile: Profile, view: View) -> None:
     above: list[Layer] = []
@@ -88,6 +95,7 @@ def test_in_a_tree_each_row_stands_below_its_container(profile: Profile, view: V
         above.append(row.layer)
 
 
+@FEWER
 @given(profiles(), views)
 def test_the_lines_of_a_tree_lead_to_rows(profile: Profile, view: View) -> None:
     """A line goes on below a row exactly where a later row hangs on it before the tree closes above."""
@@ -99,12 +107,14 @@ def test_the_lines_of_a_tree_lead_to_rows(profile: Profile, view: View) -> None:
             assert followed == (later == level)
 
 
+@FEWER
 @given(profiles(), st.sampled_from(("products", "params", "output_bytes")))
 def test_sorted_numbers_fall(profile: Profile, key: str) -> None:
     found = [getattr(row.cost, key) for row in rows(profile, View(sort=key))[:-1]]
     assert found == sorted(found, reverse=True)
 
 
+@FEWER
 @given(profiles(), st.sampled_from(("products", "params")))
 def test_in_a_sorted_tree_siblings_fall(profile: Profile, key: str) -> None:
     last: dict[int, int] = {}

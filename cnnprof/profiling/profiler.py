@@ -14,6 +14,7 @@ from torch import nn
 
 from cnnprof.collector import collector_off
 from cnnprof.errors import CnnprofError, UsageError
+from cnnprof.profiling.conditions import in_mode
 from cnnprof.profiling.counting import Counting, products_of_call
 from cnnprof.profiling.describe import kind_of
 from cnnprof.profiling.failure import message
@@ -165,7 +166,7 @@ def run(trace: Trace, given: Given, paths: Mapping[nn.Module, str]) -> None:
 @contextmanager
 def inference(modules: Iterable[nn.Module]) -> Iterator[None]:
     """The conditions of a pass: `eval()`, no gradients, nothing compiled. Afterwards the modules are as they were."""
-    with torch.no_grad(), collector_off(), untouched(modules), _evaluating(modules), _eagerly():
+    with torch.no_grad(), collector_off(), untouched(modules), in_mode(modules, training=False), _eagerly():
         yield
 
 
@@ -173,26 +174,6 @@ def _dtype(modules: Iterable[nn.Module]) -> torch.dtype:
     """That of the first parameter with fractions, torch's default where there is none."""
     parameters = (parameter for module in modules for parameter in module._parameters.values() if parameter is not None)
     return next((parameter.dtype for parameter in parameters if parameter.is_floating_point()), torch.get_default_dtype())
-
-
-@contextmanager
-def _evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """`eval()`, on one device. `untouched` puts back what is an attribute in Python."""
-    scripted: list[nn.Module] = []
-    for module in modules:
-        attributes = module.__dict__
-        if attributes.get("training"):
-            attributes["training"] = False  # `__setattr__` of a module takes ten times as long
-        elif module.training:
-            module.training = False
-            scripted.append(module)
-        if isinstance(module, nn.DataParallel):
-            module.device_ids = []
-    try:
-        yield
-    finally:
-        for module in scripted:
-            module.training = True
 
 
 @contextmanager
