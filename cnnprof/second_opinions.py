@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 from torch.nn.modules import module as module_hooks
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
@@ -24,7 +23,8 @@ from cnnprof.profiling.as_fvcore import terms_of
 from cnnprof.profiling.counting import InexpressibleError, total
 from cnnprof.profiling.inputs import Given
 from cnnprof.profiling.profiler import inference
-from cnnprof.profiling.trace import Operation, stand_ins_of, tensors_in
+from cnnprof.profiling.standins import in_place_of, without_data
+from cnnprof.profiling.trace import Operation, tensors_in
 from cnnprof.profiling.witness import Invocation, Seen, Witness
 from cnnprof.render.quantities import shapes
 from cnnprof.verification import Difference, Opinion, Reason, params_differ, products_differ, shapes_differ, summed
@@ -109,10 +109,9 @@ def by_torch(account: Account) -> Opinion:
     counts: Counter[str] = Counter()
     params = _numel(account.module)
     try:
-        with inference(account.paths), counter, _exclusive(account.paths, counter.get_total_flops, counts):
-            stand_ins = stand_ins_of(account.paths)
-            args, kwargs = account.given.args, dict(account.given.kwargs)
-            functional_call(account.module, stand_ins, args, kwargs, tie_weights=False)
+        swapped = in_place_of(account.paths, without_data(account.paths))
+        with inference(account.paths), swapped, counter, _exclusive(account.paths, counter.get_total_flops, counts):
+            account.module(*account.given.args, **account.given.kwargs)
     except Exception as error:
         differences = params_differ(account.params, params)
         return Opinion(source, params, differences=differences, note=f"its FLOP counter cannot run this: {_first_line(error)}")

@@ -176,7 +176,9 @@ def convolution(
         return unknown(made[0].dim(), operands) if operands else None
     if known.labels is not None or known.layout[1] is not None:
         known = _channels(known, x.shape, groups, made[0].shape[1])
-    sizes = zip(weight.shape[2:], stride, padding, dilation, strict=True)
+    rank = weight.dim() - 2
+    per_axis = [given if len(given) == rank else [*given] * rank for given in (stride, padding, dilation)]  # padding="valid" is [0]
+    sizes = zip(weight.shape[2:], *per_axis, strict=True)
     found = windowed(known, x, made[0], transposed if is_transposed else window, sizes)
     return found if others == [None, None] else blended(found, others)
 

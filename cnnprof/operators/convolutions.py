@@ -23,6 +23,8 @@ def convolution(
     rank = len(shape) - 2
     if not floating(x) or not weight.is_meta or rank < 1 or 0 in shape:
         return None
+    if len(padding) == len(output_padding) == 1 < rank:  # padding="valid"
+        padding, output_padding = [*padding] * rank, [*output_padding] * rank
     if not len(kernel) - 2 == len(stride) == len(padding) == len(dilation) == len(output_padding) == rank:
         return None
     if transposed:

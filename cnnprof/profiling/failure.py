@@ -16,7 +16,7 @@ from cnnprof.profiling.trace import Failure, Trace
 
 def message(verb: str, error: Exception, trace: Trace, paths: Mapping[nn.Module, str]) -> str:
     """Where the pass stopped and why: the module, the line of the user's file, what torch said, and what to do."""
-    failure = trace.failure if trace.failure.error is error else Failure()
+    failure = trace.failure if trace.failure.error == id(error) else Failure()
     module = failure.module or trace.top.callee
     assert isinstance(module, nn.Module)
     where = paths.get(module, "")

@@ -59,8 +59,12 @@ class Loop:
         inputs: Sequence[Tensor],
         optimizer: str,
         keep_output: bool = True,
+        mode: MetaMode | None = None,
     ) -> None:
-        """`network` runs on `inputs`. `keep_output`: see `cnnprof.profiling.training.train`. Raises TrainingError."""
+        """`network` runs on `inputs`, at first once under `mode`. `keep_output`: see `cnnprof.profiling.training.train`.
+
+        Raises TrainingError.
+        """
         if optimizer not in OPTIMIZERS:
             raise TrainingError(f"the optimizer is one of {', '.join(OPTIMIZERS)}, not {optimizer}")
         learning = [parameter for parameter in parameters if parameter.requires_grad]
@@ -70,7 +74,7 @@ class Loop:
         self.parameters = parameters
         self.keep_output = keep_output
         self.optimizer = OPTIMIZERS[optimizer](learning)
-        with MetaMode(), torch.no_grad():
+        with mode or MetaMode(), torch.no_grad():
             self.loss, self.criterion, target = _criterion(_first(network()))
         self.inputs = (*inputs, target)
         """The batch, the targets last."""

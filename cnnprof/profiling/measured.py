@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 
@@ -20,7 +19,7 @@ from cnnprof.profiling.inputs import Given, Inputs, inputs_for
 from cnnprof.profiling.ledger import peak
 from cnnprof.profiling.loop import Loop
 from cnnprof.profiling.memory import Peak
-from cnnprof.profiling.standins import materialized, stand_ins
+from cnnprof.profiling.standins import in_place_of, materialized, stand_ins
 from cnnprof.profiling.trace import Trace, tensors_in
 from cnnprof.profiling.training import ITERATIONS
 from cnnprof.profiling.untouched import untouched
@@ -47,8 +46,9 @@ def _ready(
     with untouched(paths), in_mode(paths, training=training), torch.set_grad_enabled(training), collector_off():
         own = stand_ins(paths, device)
         given = materialized(inputs_for(inputs, batch, dtype or own.dtype), device)
-        network = partial(functional_call, module, dict(own.named), given.args, dict(given.kwargs), tie_weights=False)
-        yield _Ready(network, tensors_in((given.args, dict(given.kwargs))), own.parameters, own.buffers, paths)
+        tensors = tensors_in((given.args, dict(given.kwargs)))
+        with in_place_of(paths, own.named):
+            yield _Ready(partial(module, *given.args, **given.kwargs), tensors, own.parameters, own.buffers, paths)
 
 
 def inference_peak(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,8 @@ from cnnprof.profiling.inputs import Given, Inputs, inputs_for
 from cnnprof.profiling.ledger import History, live_by_run, peak
 from cnnprof.profiling.profile import PRODUCTS, Layer, Profile
 from cnnprof.profiling.rows import layers_of
-from cnnprof.profiling.trace import Trace, stand_ins_of
+from cnnprof.profiling.standins import in_place_of, without_data
+from cnnprof.profiling.trace import Trace
 from cnnprof.profiling.untouched import untouched
 
 if TYPE_CHECKING:
@@ -158,7 +159,9 @@ def bare(module: nn.Module) -> nn.Module:
 def run(trace: Trace, given: Given, paths: Mapping[nn.Module, str]) -> None:
     """Traces one pass, in `inference`. Raises `ProfileError` where the module cannot be run without data."""
     try:
-        trace.run(given.args, given.kwargs, stand_ins_of(paths))
+        named = without_data(paths)
+        with in_place_of(paths, named) if named else nullcontext():
+            trace.run(given.args, given.kwargs)
     except Exception as error:
         raise ProfileError(message("run", error, trace, paths)) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cnnprof.profiling.ledger import Place
 from cnnprof.profiling.profile import Shape
+from cnnprof.profiling.trace import tensors_in
 
 
 class Saved(NamedTuple):
@@ -59,11 +60,30 @@ def _nodes(start: Any) -> Iterator[Any]:
 def _kept(node: Any) -> Iterator[tuple[str, Tensor]]:
     kind: Any = type(node)
     for attribute in _attributes(kind):
+        if hooks := _hooks(node, attribute):
+            yield from _checkpointed(hooks)
+            continue
         value = getattr(node, attribute)
         role = attribute.removeprefix("_saved_").removeprefix("saved_")
         for tensor in value if isinstance(value, tuple | list) else (value,):
             if isinstance(tensor, Tensor):
                 yield role, tensor
+
+
+def _hooks(node: Any, attribute: str) -> list[Any]:
+    """The hooks that keep something else in place of a tensor, as those of a checkpoint: to ask for it would compute it."""
+    raw = getattr(node, f"_raw{attribute}", None)
+    hooks = [getattr(one, "unpack_hook", None) for one in (raw if isinstance(raw, tuple | list) else (raw,))]
+    return [hook for hook in hooks if hook is not None]
+
+
+def _checkpointed(hooks: Iterable[Any]) -> Iterator[tuple[str, Tensor]]:
+    """The inputs that a checkpoint keeps to compute the rest again: its hooks hold on to what asks for them."""
+    for hook in hooks:
+        for cell in getattr(hook, "__closure__", None) or ():
+            inputs = getattr(cell.cell_contents, "get_inputs", None)
+            if callable(inputs):
+                yield from (("input of a checkpoint", tensor) for tensor in tensors_in(inputs()))
 
 
 @cache

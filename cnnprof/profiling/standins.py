@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils._pytree import tree_map_only
 
+from cnnprof.errors import CnnprofError
+from cnnprof.profiling.elsewhere import stand_in
 from cnnprof.profiling.inputs import Given
 
 
@@ -53,6 +58,35 @@ def stand_ins(modules: Mapping[nn.Module, str], device: torch.device) -> StandIn
     )
 
 
+@contextmanager
+def in_place_of(modules: Mapping[nn.Module, str], named: Mapping[str, Tensor]) -> Iterator[None]:
+    """Puts stand-ins where the parameters and buffers of the modules are, by name, and these back afterwards.
+
+    `torch.func.functional_call` does that for a forward pass alone; a checkpoint runs it again in the backward pass.
+    """
+    replaced: list[tuple[dict[str, Any], str, Any, Any]] = []
+    flat: list[tuple[nn.RNNBase, list[Any]]] = []
+    try:
+        for module, path in modules.items():
+            start = f"{path}." if path else ""
+            for own in (module._parameters, module._buffers):
+                for name, tensor in own.items():
+                    other = named.get(start + name)
+                    if other is not None and other is not tensor:
+                        replaced.append((own, name, tensor, other))
+            if isinstance(module, nn.RNNBase):  # which reads them from a list of its own
+                flat.append((module, module._flat_weights))
+                module._flat_weights = [named.get(start + name, getattr(module, name)) for name in module._flat_weights_names]
+        for own, name, _, other in replaced:
+            own[name] = other
+        yield
+    finally:
+        for own, name, tensor, _ in replaced:
+            own[name] = tensor
+        for recurrent, weights in flat:
+            recurrent._flat_weights = weights
+
+
 def materialized(given: Given, device: torch.device) -> Given:
     """The arguments of `forward` on a device: zeros where it holds numbers."""
     if device.type == "meta":
@@ -76,3 +110,24 @@ def _copy(tensor: Tensor, storages: dict[int, torch.UntypedStorage], device: tor
     copy = torch.empty(0, dtype=tensor.dtype, device=device)
     copy.set_(storages[own._cdata], tensor.storage_offset(), tensor.shape, tensor.stride())
     return nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
+
+
+_LAZY = frozenset({UninitializedParameter, UninitializedBuffer})
+
+
+def without_data(modules: Mapping[nn.Module, str]) -> dict[str, Tensor]:
+    """A tensor without data for each parameter and buffer that has some, by name. What is tied gets the same one."""
+    made: dict[Tensor, Tensor] = {}
+    named: dict[str, Tensor] = {}
+    for module, path in modules.items():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue  # its parameters live in C++
+        if module._parameters or module._buffers:
+            for name, tensor in chain(module._parameters.items(), module._buffers.items()):
+                if type(tensor) in _LAZY:
+                    raise CnnprofError("a lazy module gets its sizes from its first call: run it once on an input")
+                if tensor is not None and not tensor.is_meta:
+                    if tensor not in made:
+                        made[tensor] = stand_in(tensor)
+                    named[f"{path}.{name}" if path else name] = made[tensor]
+    return named

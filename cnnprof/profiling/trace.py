@@ -13,14 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from dataclasses import field as field_of
 from functools import partial
-from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules import module as module_hooks
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import SUPPORTED_NODES, tree_leaves
 
@@ -98,7 +95,8 @@ class Call:
 class Failure(NamedTuple):
     """Where an error was raised."""
 
-    error: BaseException | None = None
+    error: int = 0
+    """Its `id`: the error itself holds on to the tensors of all frames that it came through, and a checkpoint ends with one."""
     module: nn.Module | None = None
     function: str = ""
     """As one writes it, `x.item`; empty where none was noted."""
@@ -174,8 +172,8 @@ class Trace(MetaMode):
         self.naming = False
         """Whether `functions` is on the stack of modes: only then a function call costs anything."""
 
-    def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], stand_ins: Mapping[str, Tensor]) -> None:
-        """Runs the module. `stand_ins` take the place of parameters and buffers that are not on the meta device, by name."""
+    def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Runs the module, whose parameters and buffers have to be on the device of the arguments."""
         module = self.top.callee
         assert isinstance(module, nn.Module)
         given = tensors_in((args, dict(kwargs)))
@@ -185,16 +183,9 @@ class Trace(MetaMode):
             self.fields.start(tensor)
         try:
             with self.hooked(), self:
-                if stand_ins:
-                    output = functional_call(module, dict(stand_ins), args, dict(kwargs), tie_weights=False)
-                else:
-                    output = module(*args, **kwargs)
+                module(*args, **kwargs)
         finally:
             self.fields.forget()
-        self.finish(output)
-
-    def finish(self, output: Any) -> None:
-        """What a pass has returned, while it is still there."""
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -219,6 +210,8 @@ class Trace(MetaMode):
         self.called[module] = number + 1
         if _autocasts():
             self.autocast = True
+        if self.failure.error:
+            self.failure = Failure()  # somebody has caught that one
         torchs = is_torchs(type(module))
         call = Call(module, self.ledger.runs, self.naming, number, torchs and not module._modules)
         self.stack[-1].events.append(call)
@@ -289,9 +282,9 @@ class Trace(MetaMode):
 
     def fail(self, error: BaseException | None, function: str = "") -> None:
         """Keeps where an error was first seen: innermost."""
-        if self.failure.error is not error:
+        if self.failure.error != id(error):
             module = next((call.callee for call in reversed(self.stack) if isinstance(call.callee, nn.Module)), None)
-            self.failure = Failure(error, module, function)
+            self.failure = Failure(id(error), module, function)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -378,27 +371,6 @@ def is_torchs(cls: type[nn.Module]) -> bool:
 def is_parametrized(module: nn.Module) -> bool:
     """Whether weights of it are computed, by modules below `parametrizations`."""
     return "parametrizations" in module._modules
-
-
-_LAZY = frozenset({UninitializedParameter, UninitializedBuffer})
-
-
-def stand_ins_of(modules: Mapping[nn.Module, str]) -> dict[str, Tensor]:
-    """A tensor without data for each parameter and buffer that has some, by name. What is tied gets the same stand-in."""
-    made: dict[Tensor, Tensor] = {}
-    named: dict[str, Tensor] = {}
-    for module, path in modules.items():
-        if isinstance(module, torch.jit.ScriptModule):
-            continue  # its parameters live in C++
-        if module._parameters or module._buffers:
-            for name, tensor in chain(module._parameters.items(), module._buffers.items()):
-                if type(tensor) in _LAZY:
-                    raise CnnprofError("a lazy module gets its sizes from its first call: run it once on an input")
-                if tensor is not None and not tensor.is_meta:
-                    if tensor not in made:
-                        made[tensor] = stand_in(tensor)
-                    named[f"{path}.{name}" if path else name] = made[tensor]
-    return named
 
 
 _is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor

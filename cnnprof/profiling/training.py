@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from cnnprof.collector import collector_off
 from cnnprof.profiling.conditions import UntraceableError, honest_on, in_mode
@@ -26,7 +25,7 @@ from cnnprof.profiling.profile import Layer
 from cnnprof.profiling.retained import retained
 from cnnprof.profiling.rows import layers_of
 from cnnprof.profiling.saved import Saved, saved_for_backward
-from cnnprof.profiling.standins import StandIns, materialized, stand_ins
+from cnnprof.profiling.standins import StandIns, in_place_of, materialized, stand_ins
 from cnnprof.profiling.trace import Call, Trace, place, tensors_in
 from cnnprof.profiling.untouched import untouched
 
@@ -137,9 +136,10 @@ def _run(
     device: torch.device,
 ) -> TrainingRun:
     trace = TrainingTrace(module, device)
-    network = partial(functional_call, module, dict(own.named), given.args, dict(given.kwargs), tie_weights=False)
-    with _told(trace, modules), trace.hooked():
-        loop = Loop(network, own.parameters, tensors_in((given.args, dict(given.kwargs))), optimizer, keep_output)
+    network = partial(module, *given.args, **given.kwargs)
+    with _told(trace, modules), in_place_of(modules, own.named), trace.hooked():
+        first = TrainingTrace(module, device)
+        loop = Loop(network, own.parameters, tensors_in((given.args, dict(given.kwargs))), optimizer, keep_output, first)
         noted = _Noted(trace, loop, own, modules)
         with trace:
             for iteration in range(ITERATIONS):
@@ -168,8 +168,8 @@ def retained_by_layer(module: nn.Module, inputs: Inputs | Given, *, batch: int =
         given = inputs_for(inputs, batch, dtype or own.dtype)
         trace = TrainingTrace(module, torch.device("meta"))
         trace.ledger.begin("forward")
-        with _told(trace, modules), trace.hooked(), trace:
-            output = functional_call(module, dict(own.named), given.args, dict(given.kwargs), tie_weights=False)
+        with _told(trace, modules), in_place_of(modules, own.named), trace.hooked(), trace:
+            output = module(*given.args, **given.kwargs)
         history = trace.history(modules)
         del output
         return layers_of(trace.top, trace.called, modules, retained=retained(history))
