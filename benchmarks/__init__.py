@@ -1,4 +1,5 @@
-"""Measurements of cnnprof itself, as ratios of medians within one run: `python -m benchmarks.NAME --help`.
+"""Measurements of cnnprof, and of the tools that people use today beside it: `python -m benchmarks --help`.
 
-A benchmark is no test: it marks a line that is over its bound and still exits with 0.
+A benchmark is no test: it marks a line that is over its bound, tells where a peer is better, and still exits with 0. The peers come
+with the extra `bench`; one that is not installed is named and left out.
 """

@@ -1,34 +1,40 @@
-"""How the time of profiling grows with the network, the batch and the width, and what it is beside a bare forward pass.
+"""How time and memory grow with the network, the batch, the width and the resolution; the time, beside a bare forward pass.
 
     chain      profile() of a given chain of 10 to 10,000 layers, and load() of the same from a spec
     batch      profile() of AlexNet for a batch of 1 to 10^6
     width      load() and profile() of one Linear layer, up to 10^6 x 10^6, against LeNet
     resnet152  profile() of a ResNet-152 against its forward pass on the meta device,
                and against torchinfo where that is installed
+    summarize  the command as a whole process: layers, batch, width, and the resolution of ResNet-18
 
-All in this process and on the meta device, each side once before anything is counted; then they take turns.
-The ratio is that of the medians.
+All but the last in this process and on the meta device, each side once before anything is counted; then they take turns.
+The ratio is that of the medians. With -o the file has every curve, point by point.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import cnnprof
-from benchmarks.timing import Line, interleaved, options, report, seconds
+from benchmarks.plain_networks import resnet152
+from benchmarks.startup import program
+from benchmarks.timing import Line, Run, Unit, drop_failing, interleaved, options, process, report, seconds
 
 CHAIN = (10, 100, 1_000, 10_000)
 CHAIN_RATIO = 11
 BATCHES = (1, 1_000, 1_000_000)
 WIDTHS = (1_000, 1_000_000)
+RESOLUTIONS = (32, 224, 1_024, 8_192)
+SUMMARIZE_RUNS = 3
 LINEAR_RATIO = 1
 BARE_FORWARD = 0.25
 TORCHINFO = 0.15
@@ -36,6 +42,8 @@ IMAGE = (3, 224, 224)
 
 Sides = Mapping[str, Callable[[], object]]
 Samples = dict[str, tuple[float, ...]]
+Curve = dict[str, object]
+"""For a chart: the `axis`, the `series` and its `unit`, and `points` of x and y."""
 
 
 def measured(sides: Sides, runs: int) -> Samples:
@@ -48,6 +56,11 @@ def measured(sides: Sides, runs: int) -> Samples:
 def against(samples: Samples, what: str, reference: str, bound: float | None = None) -> Line:
     """The line that holds one side against another."""
     return Line(what, "s", samples[what], reference, samples[reference], bound)
+
+
+def curve(axis: str, series: str, unit: str, points: Mapping[int, Sequence[float]]) -> Curve:
+    """The medians at each x."""
+    return {"axis": axis, "series": series, "unit": unit, "points": [[x, median(samples)] for x, samples in points.items()]}
 
 
 def chain(layers: int) -> nn.Module:
@@ -63,7 +76,7 @@ def chain_spec(layers: int) -> str:
     return f"input: 8x32x32\nlayers:\n  - {pair}\n    repeat: {layers // 2}\n"
 
 
-def chain_lines(runs: int, folder: Path) -> list[Line]:
+def chain_lines(runs: int, folder: Path) -> tuple[list[Line], list[Curve]]:
     """Each chain against the one of a tenth of its layers."""
     sides: dict[str, Callable[[], object]] = {}
     for layers in CHAIN:
@@ -72,21 +85,24 @@ def chain_lines(runs: int, folder: Path) -> list[Line]:
         sides[f"profile a chain of {layers:,}"] = partial(cnnprof.profile, chain(layers), (8, 32, 32))
         sides[f"load a chain of {layers:,}"] = partial(cnnprof.load, str(path))
     samples = measured(sides, runs)
+    verbs = {"profile a chain of": "profile()", "load a chain of": "load()"}
+    curves = [curve("layers", series, "s", {n: samples[f"{verb} {n:,}"] for n in CHAIN}) for verb, series in verbs.items()]
     return [
         against(samples, f"{verb} {long:,}", f"{verb} {short:,}", CHAIN_RATIO if long == CHAIN[-1] else None)
-        for verb in ("profile a chain of", "load a chain of")
+        for verb in verbs
         for short, long in pairwise(CHAIN)
-    ]
+    ], curves
 
 
-def batch_lines(runs: int) -> list[Line]:
+def batch_lines(runs: int) -> tuple[list[Line], list[Curve]]:
     """AlexNet with a larger batch against AlexNet with one image."""
     net = cnnprof.load("alexnet")
     names = {batch: f"profile alexnet, batch {batch:,}" for batch in BATCHES}
     sides = {name: partial(cnnprof.profile, net, IMAGE, batch=batch) for batch, name in names.items()}
     samples = measured(sides, runs)
     first, *others = names.values()
-    return [against(samples, name, first) for name in others]
+    curves = [curve("batch", "profile()", "s", {batch: samples[name] for batch, name in names.items()})]
+    return [against(samples, name, first) for name in others], curves
 
 
 def load_and_profile(target: str, shape: tuple[int, ...]) -> object:
@@ -94,59 +110,55 @@ def load_and_profile(target: str, shape: tuple[int, ...]) -> object:
     return cnnprof.profile(cnnprof.load(target), shape)
 
 
-def width_lines(runs: int, folder: Path) -> list[Line]:
+def width_lines(runs: int, folder: Path) -> tuple[list[Line], list[Curve]]:
     """One Linear layer as wide as that in both directions, against LeNet."""
     lenet = "load and profile lenet"
     sides: dict[str, Callable[[], object]] = {lenet: partial(load_and_profile, "lenet", (1, 28, 28))}
-    for width in WIDTHS:
-        path = folder / f"linear{width}.yaml"
-        path.write_text(f"input: {width}\nlayers:\n  - Linear: {width}\n", encoding="utf-8")
-        sides[f"load and profile Linear({width:,}, {width:,})"] = partial(load_and_profile, str(path), (width,))
+    names = {width: f"load and profile Linear({width:,}, {width:,})" for width in WIDTHS}
+    for width, name in names.items():
+        sides[name] = partial(load_and_profile, linear(width, folder), (width,))
     samples = measured(sides, runs)
-    return [against(samples, name, lenet, LINEAR_RATIO) for name in samples if name != lenet]
+    curves = [curve("width", "load() and profile()", "s", {width: samples[name] for width, name in names.items()})]
+    return [against(samples, name, lenet, LINEAR_RATIO) for name in names.values()], curves
 
 
-class Bottleneck(nn.Module):
-    """A bottleneck of ResNet (He et al. 2016), with the stride on the 3x3 as torchvision has it."""
-
-    def __init__(self, entering: int, width: int, stride: int) -> None:
-        super().__init__()
-        leaving = 4 * width
-        self.main = nn.Sequential(
-            *(nn.Conv2d(entering, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
-            *(nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
-            *(nn.Conv2d(width, leaving, 1, bias=False), nn.BatchNorm2d(leaving)),
-        )
-        self.skip: nn.Module = nn.Identity()
-        if stride > 1 or entering != leaving:
-            self.skip = nn.Sequential(nn.Conv2d(entering, leaving, 1, stride, bias=False), nn.BatchNorm2d(leaving))
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The sum of both branches, rectified."""
-        return self.relu(self.main(x) + self.skip(x))  # type: ignore[no-any-return]
+def linear(width: int, folder: Path) -> str:
+    """The file of a spec with one Linear layer as wide as that in both directions."""
+    path = folder / f"linear{width}.yaml"
+    path.write_text(f"input: {width}\nlayers:\n  - Linear: {width}\n", encoding="utf-8")
+    return str(path)
 
 
-def resnet152() -> nn.Module:
-    """ResNet-152 on the meta device: 60,192,808 parameters."""
-    with torch.device("meta"):
-        layers: list[nn.Module] = [
-            nn.Conv2d(3, 64, 7, 2, 3, bias=False),
-            nn.BatchNorm2d(64),
-            nn.ReLU(),
-            nn.MaxPool2d(3, 2, 1),
-        ]
-        entering = 64
-        for width, stride, depth in ((64, 1, 3), (128, 2, 8), (256, 2, 36), (512, 2, 3)):
-            for index in range(depth):
-                layers.append(Bottleneck(entering, width, 1 if index else stride))
-                entering = 4 * width
-        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(entering, 1000)).eval()
+READINGS: Mapping[Unit, Callable[[Run], float]] = {"s": lambda run: run.seconds, "MiB": lambda run: run.peak_mib}
+
+
+def summarize_lines(runs: int, folder: Path) -> tuple[list[Line], list[Curve]]:
+    """Time and memory of the command as a whole process, against the smallest of its kind."""
+    targets: dict[str, dict[int, tuple[str, ...]]] = {
+        "layers": {layers: (str(folder / f"chain{layers}.yaml"),) for layers in CHAIN},
+        "batch": {batch: ("alexnet", "--batch", str(batch)) for batch in BATCHES},
+        "width": {width: (linear(width, folder),) for width in WIDTHS},
+        "resolution": {size: ("resnet18", "--input", f"3x{size}x{size}") for size in RESOLUTIONS},
+    }
+    names = {axis: {x: f"summarize, {axis} {x:,}" for x in points} for axis, points in targets.items()}
+    work = {names[axis][x]: process(*program(), "summarize", *of) for axis, points in targets.items() for x, of in points.items()}
+    if troubles := drop_failing(work):
+        raise RuntimeError("; ".join(troubles))
+    samples = interleaved(work, runs)
+    lines, curves = [], []
+    for axis, of in names.items():
+        least = next(iter(of.values()))
+        for unit, reading in READINGS.items():
+            values = {name: tuple(map(reading, samples[name])) for name in of.values()}
+            lines += [Line(name, unit, values[name], least, values[least]) for name in of.values() if name != least]
+            curves.append(curve(axis, "cnnprof summarize", unit, {x: values[name] for x, name in of.items()}))
+    return lines, curves
 
 
 def resnet_lines(runs: int) -> tuple[list[Line], list[str]]:
     """Profiling a ResNet-152 against what else one can do with it, and what could not be compared."""
-    net = resnet152()
+    with torch.device("meta"):
+        net = resnet152().eval()
     ours, bare, peer = "profile resnet152", "forward pass on meta", "torchinfo on meta"
 
     def forward() -> object:
@@ -167,17 +179,20 @@ def resnet_lines(runs: int) -> tuple[list[Line], list[str]]:
     return [against(samples, ours, other, bound) for other, bound in bounds.items()], notes
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints the table."""
-    chosen = options(__doc__ or "", runs=7, fewest=5).parse_args()
+    chosen = options(__doc__ or "", runs=7, fewest=5).parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        lines = [
-            *chain_lines(chosen.runs, Path(folder)),
-            *batch_lines(chosen.runs),
-            *width_lines(chosen.runs, Path(folder)),
+        parts = [
+            chain_lines(chosen.runs, Path(folder)),
+            batch_lines(chosen.runs),
+            width_lines(chosen.runs, Path(folder)),
+            summarize_lines(SUMMARIZE_RUNS, Path(folder)),
         ]
     resnet, notes = resnet_lines(chosen.runs)
-    report([*lines, *resnet], [f"torch {torch.__version__}", *notes], chosen.output)
+    lines = [line for of, _ in parts for line in of]
+    curves = [each for _, of in parts for each in of]
+    report([*lines, *resnet], [f"torch {torch.__version__}", *notes], chosen.output, {"curves": curves})
 
 
 if __name__ == "__main__":

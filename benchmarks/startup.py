@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.timing import Line, Run, interleaved, options, process, report
@@ -61,12 +62,12 @@ def lines(runs: dict[str, list[Run]]) -> list[Line]:
     ]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints the table."""
     parser = options(__doc__ or "", runs=7, fewest=5)
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"what to summarize (default {', '.join(SOME_NETWORKS)})")
     parser.add_argument("--all", action="store_true", help="summarize every bundled network")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(argv)
     names = bundled() if chosen.all else chosen.networks or SOME_NETWORKS
     with tempfile.TemporaryDirectory() as folder:
         huge = Path(folder, "huge.yaml")

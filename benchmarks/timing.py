@@ -9,13 +9,17 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Literal, TypeVar
 
+from benchmarks.trouble import described
+
 T = TypeVar("T")
+
+LAUNCHER = Path(__file__).with_name("launcher.py")
 
 Unit = Literal["s", "MiB"]
 _SHOWN: Mapping[Unit, Callable[[float], str]] = {
@@ -30,7 +34,7 @@ class Run:
 
     seconds: float
     peak_mib: float
-    """Its largest resident set. Never below that of the process that started it: Linux counts from before the exec."""
+    """Its largest resident set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,30 @@ def interleaved(sides: Mapping[str, Callable[[], T]], runs: int) -> dict[str, li
     for number in range(runs):
         start = number % len(names)
         for name in names[start:] + names[:start]:
-            _progress(f"round {number + 1} of {runs}: {name}")
+            progress(f"round {number + 1} of {runs}: {name}")
             answers[name].append(sides[name]())
-    _progress("")
+    progress("")
     return answers
+
+
+def drop_failing(sides: dict[str, Callable[[], T]]) -> list[str]:
+    """Runs each side once, so that it is warm, takes out those that fail, and returns a line for each of these."""
+    lines = []
+    for name in list(sides):
+        progress(f"warming up: {name}")
+        if trouble := _trouble(sides[name]):
+            del sides[name]
+            lines.append(f"{name}: {trouble}")
+    progress("")
+    return lines
+
+
+def _trouble(work: Callable[[], object]) -> str:
+    try:
+        work()
+    except Exception as error:
+        return described(error)
+    return ""
 
 
 def seconds(work: Callable[[], object]) -> Callable[[], float]:
@@ -91,19 +115,13 @@ def process(*command: str | Path) -> Callable[[], Run]:
     """
 
     def run() -> Run:
-        start = time.perf_counter()
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        assert child.stderr is not None
-        with child.stderr:
-            errors = child.stderr.read()
-        # Not child.wait(): only wait4 tells this child's own memory from that of the children before it.
-        _, status, usage = os.wait4(child.pid, 0)
-        elapsed = time.perf_counter() - start
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode != 0:
-            raise subprocess.CalledProcessError(child.returncode, [str(part) for part in command], stderr=errors.decode())
-        kib = usage.ru_maxrss / 1024 if sys.platform == "darwin" else usage.ru_maxrss
-        return Run(elapsed, kib / 1024)
+        launched = [sys.executable, "-I", "-S", LAUNCHER, *command]
+        done = subprocess.run(launched, check=True, text=True, capture_output=True, stdin=subprocess.DEVNULL)
+        taken, peak, code = done.stdout.split()
+        if int(code) != 0:
+            raise subprocess.CalledProcessError(int(code), [str(part) for part in command], stderr=done.stderr)
+        kib = int(peak) / 1024 if sys.platform == "darwin" else int(peak)
+        return Run(float(taken), kib / 1024)
 
     return run
 
@@ -111,9 +129,12 @@ def process(*command: str | Path) -> Callable[[], Run]:
 def table(lines: Iterable[Line]) -> str:
     """The lines as aligned text, a heading above."""
     heading = ("", "median", "against", "median", "ratio", "at most", "")
-    rows = [heading, *(_cells(line) for line in lines)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heading))]
-    left = (0, 2, 6)
+    return aligned([heading, *(_cells(line) for line in lines)], left=(0, 2, 6))
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> str:
+    """The rows as text, column under column; those of these numbers begin at their left, the others end at their right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
             cell.ljust(width) if column in left else cell.rjust(width)
@@ -150,24 +171,33 @@ def options(description: str, runs: int, fewest: int) -> argparse.ArgumentParser
     return parser
 
 
-def report(lines: Sequence[Line], notes: Sequence[str], output: Path | None) -> None:
-    """Prints the machine, the table and the notes; writes the samples to `output` if there is one."""
-    machine = {
-        "python": platform.python_version(),
+def machine() -> dict[str, str]:
+    """Where and when this runs."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "python": f"Python {platform.python_version()}",
         "platform": platform.platform(),
-        "processors": os.cpu_count(),
+        "processors": f"{os.cpu_count()} processors",
     }
+
+
+def report(lines: Sequence[Line], notes: Sequence[str], output: Path | None, more: Mapping[str, object] | None = None) -> None:
+    """Prints the machine, the table and the notes; writes the samples to `output` if there is one, and `more` with them."""
+    about = machine()
     over = [line.what for line in lines if line.verdict == "OVER"]
-    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    print(", ".join(about.values()))
     print(table(lines))
     for note in notes:
         print(note)
     print(f"over the bound: {'; '.join(over)}" if over else "nothing is over its bound")
     if output is not None:
         rows = [{**asdict(line), "ratio": line.ratio, "verdict": line.verdict} for line in lines]
-        output.write_text(json.dumps({**machine, "notes": list(notes), "lines": rows}, indent=1) + "\n", encoding="utf-8")
+        output.write_text(
+            json.dumps({**about, "notes": list(notes), "lines": rows, **(more or {})}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
-def _progress(text: str) -> None:
+def progress(text: str) -> None:
+    """Shows on a terminal's stderr what is being measured, over what stood there."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

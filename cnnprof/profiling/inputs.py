@@ -91,4 +91,5 @@ def _shaped(shape: Sequence[int], batch: int, dtype: torch.dtype) -> Tensor:
 
 
 def _on_meta(tensor: Tensor) -> Tensor:
-    return torch.empty_like(tensor, device="meta")
+    # torch's empty_like of a meta tensor imports sympy.
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")

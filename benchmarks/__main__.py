@@ -1,0 +1,71 @@
+"""Every benchmark, one after the other.
+
+    python -m benchmarks                     all of them: about half an hour on two cores
+    python -m benchmarks --quick             the same questions with fewer runs and fewer networks: a few minutes
+    python -m benchmarks speed process       these
+    python -m benchmarks -o results          writes each one's JSON there too, and with matplotlib a chart
+
+Each of them is a program of its own with more options: python -m benchmarks.NAME --help
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks import chart
+
+QUICK: Mapping[str, Sequence[str]] = {
+    "agreement": ("--quick",),
+    "speed": ("--runs", "3", "--networks", "lenet5", "resnet152"),
+    "process": ("--runs", "3"),
+    "startup": ("--runs", "5"),
+    "growth": ("--runs", "5"),
+    "added": ("--runs", "5"),
+    "side_effects": (),
+}
+"""Each benchmark with the options that make it short."""
+
+
+def run(name: str, quick: bool, folder: Path | None, charts: str) -> None:
+    """Runs one, in a process of its own so that none slows another down; then draws what it wrote.
+
+    Raises subprocess.CalledProcessError where it fails.
+    """
+    options = list(QUICK[name]) if quick else []
+    if folder is None:
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=True)
+        return
+    file = folder / f"{name}.json"
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options, "-o", str(file)], check=True)
+    if chart.available():
+        chart.draw(name, json.loads(file.read_text(encoding="utf-8")), folder / f"{name}.{charts}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs those that were asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(QUICK)} (default all)")
+    parser.add_argument("--quick", action="store_true", help="fewer runs, fewer networks")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="the folder for JSON and charts")
+    parser.add_argument("--charts", choices=("svg", "png"), default="svg", help="their format (default svg)")
+    chosen = parser.parse_args(argv)
+    if unknown := set(chosen.names) - set(QUICK):
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}: there are {', '.join(QUICK)}")
+    if chosen.output is not None:
+        chosen.output.mkdir(parents=True, exist_ok=True)
+        if not chart.available():
+            print("matplotlib is not installed: no charts", file=sys.stderr)
+    for name in chosen.names or QUICK:
+        print(f"\n{name}", flush=True)
+        run(name, chosen.quick, chosen.output, chosen.charts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""What each tool leaves changed, in the module and in the process, after a pass and after one in which the module raises.
+
+    python -m benchmarks.side_effects
+
+The module is a small CNN on the CPU, in train() but for a frozen BatchNorm in eval(), as one fine-tunes. Each tool is asked once in
+a process of its own that has imported it; snapshots before and after are compared. The tools are told to print nothing where they
+have an option for that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import logging
+import random
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules import module as module_hooks
+
+from benchmarks.isolation import NoAnswerError, isolated
+from benchmarks.peers import CNNPROF, PEERS, Example, Tool, installed, versions
+from benchmarks.timing import aligned, machine
+from benchmarks.trouble import described
+
+Snapshot = Mapping[str, Mapping[str, Any]]
+"""By kind, by name: something that is equal as long as nothing changed."""
+
+Changes = dict[str, list[str]]
+"""By kind: the names of what changed, appeared or went."""
+
+OCCASIONS = ("a pass", "a pass that raises")
+_SHOWN = 3
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_state_dict_hooks",
+    "_load_state_dict_pre_hooks",
+)
+_NAMESPACES: Mapping[str, Any] = {
+    "torch": torch,
+    "torch.nn.functional": functional,
+    "torch.Tensor": Tensor,
+    "nn.Module": nn.Module,
+    "nn.Conv2d": nn.Conv2d,
+    "nn.Linear": nn.Linear,
+}
+
+
+class Raising(nn.Module):
+    """A layer with an error in it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Nothing: it raises."""
+        raise RuntimeError("the module's own error")
+
+
+def subject(raising: bool) -> nn.Module:
+    """The small CNN."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout()),
+        nn.Sequential(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(8 * 12 * 12, 10)),
+        *([Raising()] if raising else []),
+    ).train()
+    frozen = net[1].requires_grad_(False)
+    frozen.eval()
+    return net
+
+
+# snapshots
+
+
+def of_module(net: nn.Module) -> Snapshot:
+    """What a module is."""
+    modules = dict(net.named_modules())
+    parameters = dict(net.named_parameters())
+    return {
+        "training flags": {path or "the module": part.training for path, part in modules.items()},
+        "attributes": {_join(path, name): id(value) for path, part in modules.items() for name, value in _attributes(part).items()},
+        "hooks": {_join(path, name): tuple(vars(part)[name]) for path, part in modules.items() for name in _HOOKS},
+        "classes": {path: id(type(part)) for path, part in modules.items()},
+        "buffers": {name: _content(buffer) for name, buffer in net.named_buffers()},
+        "parameters": {name: (id(parameter), _content(parameter)) for name, parameter in parameters.items()},
+        "requires_grad": {name: parameter.requires_grad for name, parameter in parameters.items()},
+        "gradients": {name: parameter.grad is not None for name, parameter in parameters.items()},
+    }
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _attributes(part: nn.Module) -> dict[str, Any]:
+    """What is set on the module itself and stands under no other kind."""
+    return {name: value for name, value in vars(part).items() if name not in _HOOKS and name != "training"}
+
+
+def _content(tensor: Tensor) -> tuple[str, ...]:
+    values = "" if tensor.is_meta else sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+    return str(tensor.device), str(tensor.dtype), str(tuple(tensor.shape)), values
+
+
+def of_process() -> Snapshot:
+    """What the module's process shares with everything else in it."""
+    return {
+        "functions of torch": {
+            f"{space}.{name}": id(value) for space, of in _NAMESPACES.items() for name, value in vars(of).items() if callable(value)
+        },
+        "hooks on every module": {
+            name: tuple(value)
+            for name, value in vars(module_hooks).items()
+            if name.startswith("_global_") and isinstance(value, dict)
+        },
+        "random state": {
+            "torch": sha256(torch.get_rng_state().numpy().tobytes()).hexdigest(),
+            "python": hash(random.getstate()),
+        },
+        "defaults": {
+            "dtype": torch.get_default_dtype(),
+            "device": torch.get_default_device(),
+            "grad mode": torch.is_grad_enabled(),
+            "threads": torch.get_num_threads(),
+        },
+        "warning filters": {str(number): str(entry) for number, entry in enumerate(reversed(warnings.filters))},
+        "logging": {"root": (logging.root.level, len(logging.root.handlers), logging.root.manager.disable)},
+    }
+
+
+def changes(before: Snapshot, after: Snapshot) -> Changes:
+    """What differs between two snapshots; functions that are new are imports, and no change."""
+    found = {}
+    for kind, old in before.items():
+        new = after[kind]
+        names = old if kind == "functions of torch" else {**old, **new}
+        missing = object()
+        changed = [name for name in names if old.get(name, missing) != new.get(name, missing)]
+        if changed:
+            found[kind] = changed
+    return found
+
+
+# the tools
+
+
+def left_by(ask: Callable[[nn.Module, Example], object], raising: bool) -> tuple[Changes, str]:
+    """What asking about the small CNN changes here, and what was raised; to be called in a process of its own."""
+    net, example = subject(raising), Example((torch.zeros(1, 3, 16, 16),))
+    before = {**of_module(net), **of_process()}
+    printed, trouble = {"stdout": io.StringIO(), "stderr": io.StringIO()}, ""
+    with redirect_stdout(printed["stdout"]), redirect_stderr(printed["stderr"]):
+        try:
+            ask(net, example)
+        except Exception as error:
+            trouble = described(error)
+    found = changes(before, {**of_module(net), **of_process()})
+    for stream, text in printed.items():
+        if text.getvalue():
+            found[f"printed to {stream}"] = [f"{len(text.getvalue().splitlines())} lines"]
+    return found, trouble
+
+
+def measured(tools: Sequence[Tool]) -> dict[str, dict[str, tuple[Changes, str]]]:
+    """For each tool and occasion, what it left and what it raised."""
+    return {tool.name: {when: _isolated(tool, when == OCCASIONS[1]) for when in OCCASIONS} for tool in tools}
+
+
+def _isolated(tool: Tool, raising: bool) -> tuple[Changes, str]:
+    try:
+        return isolated(partial(left_by, tool.ask, raising))
+    except NoAnswerError as error:
+        return {}, str(error)
+
+
+def table(found: Mapping[str, Mapping[str, tuple[Changes, str]]]) -> str:
+    """A row for each kind of thing that a tool leaves changed."""
+    rows: list[tuple[str, ...]] = [("", "after", "leaves changed", "")]
+    for tool, occasions in found.items():
+        for when, (left, _) in occasions.items():
+            kinds = [(kind, _names(names)) for kind, names in left.items()] or [("nothing", "")]
+            rows += [(tool, when, *cells) if number == 0 else ("", "", *cells) for number, cells in enumerate(kinds)]
+    return aligned(rows, left=range(4))
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def notes(found: Mapping[str, Mapping[str, tuple[Changes, str]]]) -> list[str]:
+    """What was raised although the module is fine, and where the module's own error did not come through."""
+    lines = []
+    for tool, occasions in found.items():
+        well, ill = (occasions[when][1] for when in OCCASIONS)
+        if well:
+            lines.append(f"{tool}: {well}")
+        if "the module's own error" not in ill:
+            lines.append(f"{tool} does not pass on the module's own error: {ill or 'it raises nothing'}")
+    return lines
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Asks and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write every change to this file too, as JSON")
+    chosen = parser.parse_args(argv)
+    tools, missing = installed([CNNPROF, *PEERS])
+    found = measured(tools)
+    about = {**machine(), "versions": versions(tools)}
+    print(", ".join(about.values()))
+    print(table(found))
+    lines = [*missing, *notes(found)]
+    for line in lines:
+        print(line)
+    if chosen.output is not None:
+        left = {
+            tool: {when: {"changes": left, "raised": raised} for when, (left, raised) in of.items()} for tool, of in found.items()
+        }
+        chosen.output.write_text(json.dumps({**about, "notes": lines, "left": left}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
