@@ -105,6 +105,13 @@ def _startup(result: Result) -> Any:
     return _process(result)
 
 
+def _added(result: Result) -> Any:
+    """Each ratio with the bound that it has to keep."""
+    figure, (axis,) = _panels(1, 9, 3)
+    _bars(axis, {f"{line['what']} (at most {line['bound']:g})": float(line["ratio"]) for line in result["lines"]}, "Ratio", "")
+    return figure
+
+
 def _growth(result: Result) -> Any:
     """Time and memory as curves over each axis."""
     axes_of = list(dict.fromkeys(curve["axis"] for curve in result["curves"]))
@@ -139,5 +146,6 @@ CHARTS: Mapping[str, Callable[[Result], Any]] = {
     "process": _process,
     "startup": _startup,
     "growth": _growth,
+    "added": _added,
     "side_effects": _side_effects,
 }

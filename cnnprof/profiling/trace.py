@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from dataclasses import field as field_of
@@ -231,13 +231,15 @@ class Trace(MetaMode):
             return
         call = self.stack.pop()
         self.modules.pop()
-        if call.named is not self.naming:
-            self.name_functions(call.named)
+        if self.naming:
+            self.name_functions(False)  # it would see the shapes being read here
         call.inputs = _shapes(tensors_in((args, kwargs)) if kwargs else tensors_in(args))
         outputs = tensors_in(output)
         call.outputs = _shapes(outputs)
         call.output_bytes = self.ledger.fresh_bytes(outputs, call.start)
         call.field = self.fields.of(outputs)
+        if call.named:
+            self.name_functions(True)
 
     def name_functions(self, on: bool) -> None:
         """Switches the mode that sees function calls on or off."""
@@ -422,6 +424,8 @@ def _with_stand_ins(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
     )
 
 
-def _shapes(tensors: Iterable[Tensor]) -> tuple[Shape, ...]:
+def _shapes(tensors: Sequence[Tensor]) -> tuple[Shape, ...]:
     """Their shapes without the first axis, the batch."""
+    if len(tensors) == 1:
+        return (tuple(tensors[0].shape[1:]),)
     return tuple([tuple(tensor.shape[1:]) for tensor in tensors])
