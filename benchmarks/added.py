@@ -6,7 +6,8 @@
     training   cnnprof summarize resnet50 --training against the same without, as whole processes
     check      cnnprof check of all bundled networks against `python -c "import torch"`, for each network
 
-The first two in this process, each side once before anything is counted; all sides take turns. The ratio is that of the medians.
+The first two in this process, each side once before anything is counted; all sides take turns, those with an untimed run right
+before the timed one. The ratio is that of the medians.
 """
 
 from __future__ import annotations
