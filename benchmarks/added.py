@@ -72,7 +72,7 @@ def in_process(runs: int) -> list[Line]:
     }
     samples = measured(sides, runs)
     module, on_meta, of_spec, *pairs = sides
-    found = [against(samples, module, other, PYTHON_PATH) for other in (on_meta, of_spec)]
+    found = [against(samples, module, of_spec, PYTHON_PATH), against(samples, module, on_meta)]
     return found + [against(samples, pairs[place], pairs[place + 1], TRACKING) for place in (0, 2)]
 
 

@@ -108,7 +108,8 @@ def _startup(result: Result) -> Any:
 def _added(result: Result) -> Any:
     """Each ratio with the bound that it has to keep."""
     figure, (axis,) = _panels(1, 9, 3)
-    _bars(axis, {f"{line['what']} (at most {line['bound']:g})": float(line["ratio"]) for line in result["lines"]}, "Ratio", "")
+    bounded = [line for line in result["lines"] if line["bound"] is not None]
+    _bars(axis, {f"{line['what']} (at most {line['bound']:g})": float(line["ratio"]) for line in bounded}, "Ratio", "")
     return figure
 
 

@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from cnnprof.errors import CnnprofError
 
-
 _PLAIN = frozenset({Tensor, nn.Parameter})
 
 
