@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from enum import Enum
+from itertools import pairwise
 
 from cnnprof.errors import UsageError
 from cnnprof.profiling.profile import NOTHING, Cost, FieldSize, Layer, Profile
@@ -180,9 +181,34 @@ def _merged(slots: list[_Slot], layers: Sequence[Layer], number: int) -> Iterato
     by_path = all(exact.get(layer.path, layer.kind) == layer.kind for layer in layers)
     key = _path_key if by_path else _sequence_key
     old, new = [key(slot.last) for slot in slots], [key(layer) for layer in layers]
-    for _, start, stop, first, last in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    for start, stop, first, last in _stretches(old, new):
         before, after = slots[start:stop], list(layers[first:last])
         yield from _paired(before, after, number)
+
+
+def _stretches(old: Sequence[object], new: Sequence[object]) -> list[tuple[int, int, int, int]]:
+    """Stretches of both sequences that stand in each other's place, equal ones and others.
+
+    What was inserted among equals is the last of them: of five convolutions where there were three, the fourth and fifth.
+    """
+    blocks = [[*block] for block in SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()]
+    for before, after in pairwise(blocks):
+        # The block before takes over from the one after, as long as what comes next is the same.
+        while after[2] and before[0] + before[2] < len(old) and before[1] + before[2] < len(new):
+            a, b = before[0] + before[2], before[1] + before[2]
+            if (a < after[0] and b < after[1]) or old[a] != new[b]:
+                break
+            before[2] += 1
+            after[:] = [after[0] + 1, after[1] + 1, after[2] - 1]
+    found = []
+    a = b = 0
+    for start, first, size in blocks:
+        if a < start or b < first:
+            found.append((a, start, b, first))
+        if size:
+            found.append((start, start + size, first, first + size))
+        a, b = start + size, first + size
+    return found
 
 
 def _paired(before: list[_Slot], after: list[Layer], number: int) -> Iterator[_Slot]:

@@ -44,6 +44,7 @@ def test_vgg_by_layer_names_the_convolutions_that_were_added() -> None:
     assert len(convolutions) == 8
     assert sum(row.names[1] is not None for row in convolutions) == 5
     assert len(differing) == 16
+    assert [row.path for row in convolutions if row.names[1] is None] == ["stage3.6", "stage4.6", "stage5.6"]
     assert sum(row.change is Change.SAME for row in made.rows) == 30
 
 

@@ -100,6 +100,8 @@ def _update(path: Path, names: Sequence[str], under: lock.Locked | None) -> None
             for metric, value in now.totals.items()
             if before.totals.get(metric) != value
         ]
+        for failure in lock.failures(name, now, now, {}):
+            print(f'warning: {name}: {checked.sentence(failure)}; the lock\'s own "max" says so', file=sys.stderr)
         print(f"{name}: {'accepted' if differing else 'unchanged'}", *differing, sep="\n")
 
 

@@ -13,7 +13,7 @@ Input, target, output and loss live as long as these variables do, which counts:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -67,15 +67,12 @@ class Loop:
         """
         if optimizer not in OPTIMIZERS:
             raise TrainingError(f"the optimizer is one of {', '.join(OPTIMIZERS)}, not {optimizer}")
-        learning = [parameter for parameter in parameters if parameter.requires_grad]
-        if not learning:
-            raise TrainingError("there is nothing to train: no parameter requires a gradient")
         self.network = network
         self.parameters = parameters
         self.keep_output = keep_output
-        self.optimizer = OPTIMIZERS[optimizer](learning)
+        self.optimizer = OPTIMIZERS[optimizer](learning(parameters))
         with mode or MetaMode(), torch.no_grad():
-            self.loss, self.criterion, target = _criterion(_first(network()))
+            self.loss, self.criterion, target = _criterion(first_output(network()))
         self.inputs = (*inputs, target)
         """The batch, the targets last."""
 
@@ -84,7 +81,7 @@ class Loop:
         begin("forward", None)
         output = self.network()
         begin("loss", None)
-        loss = self.criterion(_first(output), self.inputs[-1])
+        loss = self.criterion(first_output(output), self.inputs[-1])
         if not self.keep_output:
             del output
         if loss.grad_fn is None:
@@ -110,8 +107,16 @@ class Loop:
         return [value for state in self.optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
 
 
-def _first(output: Any) -> Tensor:
-    """The first tensor of what a network returned."""
+def learning(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Those that require a gradient. Raises TrainingError where there are none."""
+    found = [parameter for parameter in parameters if parameter.requires_grad]
+    if not found:
+        raise TrainingError("there is nothing to train: no parameter requires a gradient")
+    return found
+
+
+def first_output(output: Any) -> Tensor:
+    """The first tensor of what a network returned, of which the loss is. Raises TrainingError where it has no fractions."""
     tensor = next(iter(tensors_in(output)), None)
     if tensor is None or not tensor.is_floating_point():
         raise TrainingError("the first output is no tensor of fractions, so there is no loss for it")

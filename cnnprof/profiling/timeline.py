@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -52,6 +52,7 @@ class Timeline:
     profile: Profile
     points: tuple[Point, ...]
     peak: Peak
+    """Its event is the place of its point."""
     at_peak: Split
     kept: Mapping[str, tuple[Kept, ...]]
     """What each module keeps for the backward pass, by path; empty without training."""
@@ -67,8 +68,10 @@ def timeline(module: nn.Module, given: Given, name: str, optimizer: str | None =
         points = _points(history, kinds, history.span())
         return Timeline(profile, points, peak, Split(**split(history, peak.event, kinds)), {})
     training, history = run.training, run.history
-    points = _points(history, run.kinds, history.span(ITERATIONS - 1))
-    return Timeline(profile, points, training.peak, training.at_peak, _kept(history, run.kinds, run.saved))
+    span = history.span(ITERATIONS - 1)
+    points = _points(history, run.kinds, span)
+    peak = replace(training.peak, event=training.peak.event - span.start + 1)  # the first point is what lived before
+    return Timeline(profile, points, peak, training.at_peak, _kept(history, run.kinds, run.saved))
 
 
 def kept_by(timeline: Timeline, path: str) -> dict[str, tuple[Kept, ...]]:
@@ -80,7 +83,8 @@ def kept_by(timeline: Timeline, path: str) -> dict[str, tuple[Kept, ...]]:
     if path not in paths:
         hint = did_you_mean(path, paths) or f"there are: {', '.join(paths[:12])}{' …' if len(paths) > 12 else ''}"
         raise UsageError(f'there is no layer "{path}" in {timeline.profile.network}; {hint}')
-    return {one: kept for one, kept in timeline.kept.items() if one == path or one.startswith(f"{path}.")}
+    found = {one: kept for one, kept in timeline.kept.items() if one == path or one.startswith(f"{path}.")}
+    return found or {path: ()}
 
 
 def _paths(root: Layer) -> list[str]:

@@ -19,7 +19,7 @@ from cnnprof.profiling.deviations import deviations
 from cnnprof.profiling.failure import message
 from cnnprof.profiling.inputs import Given, Inputs, inputs_for
 from cnnprof.profiling.ledger import History, Place, alive, bytes_of, peak, split
-from cnnprof.profiling.loop import Loop, TrainingError
+from cnnprof.profiling.loop import Loop, TrainingError, first_output, learning
 from cnnprof.profiling.memory import Split, Training
 from cnnprof.profiling.profile import Layer
 from cnnprof.profiling.retained import retained
@@ -165,11 +165,13 @@ def retained_by_layer(module: nn.Module, inputs: Inputs | Given, *, batch: int =
     """
     with _trainable(module, torch.device("meta")) as modules:
         own = stand_ins(modules, torch.device("meta"))
+        learning(own.parameters)
         given = inputs_for(inputs, batch, dtype or own.dtype)
         trace = TrainingTrace(module, torch.device("meta"))
         trace.ledger.begin("forward")
         with _told(trace, modules), in_place_of(modules, own.named), trace.hooked(), trace:
             output = module(*given.args, **given.kwargs)
+        first_output(output)
         history = trace.history(modules)
         del output
         return layers_of(trace.top, trace.called, modules, retained=retained(history))

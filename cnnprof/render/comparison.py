@@ -9,13 +9,13 @@ from typing import Any, TextIO
 
 from cnnprof.compare import METRICS, Aligned, Change, Comparison, Total
 from cnnprof.errors import UsageError, did_you_mean
-from cnnprof.profiling.profile import FieldSize
+from cnnprof.profiling.profile import Cost, FieldSize
 from cnnprof.render import quantities, text
 from cnnprof.render.as_markdown import escaped
 from cnnprof.render.terminal import Line, Terminal, emit, encodable, terminal
 
 _GAP = "  "
-_NARROWEST = 16
+_NARROWEST = 21
 
 
 def write(comparison: Comparison, file: TextIO, format: str = "table", metric: str = "products", every: bool = False) -> None:
@@ -207,7 +207,12 @@ def _write_csv(comparison: Comparison, file: TextIO, metric: str, every: bool) -
     of = METRICS[metric].of_cost
     assert of is not None
     for row in comparison.rows:
-        lines.writerow([f"{metric} of {_label(row, comparison.by)}", *(of(cost) for cost in row.costs)])
+        lines.writerow([f"{metric} of {_label(row, comparison.by)}", *_present(row, of)])
+
+
+def _present(row: Aligned, of: Callable[[Cost], int]) -> list[int | str]:
+    """The figure of each network that has the layer, and nothing for the others."""
+    return ["" if name is None else of(cost) for name, cost in zip(row.names, row.costs, strict=True)]
 
 
 _FORMATS: Mapping[str, Callable[[Comparison, TextIO, str, bool], None]] = {

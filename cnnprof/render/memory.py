@@ -21,6 +21,10 @@ _MOST = 10
 _HEIGHT = 8
 """Lines of the chart."""
 _NARROWEST = 40
+_MEANING = (
+    "live activations: what the forward pass and the loss made and the backward pass still needs; temporary: the rest, gradients "
+    "of activations and intermediate results of the optimizer among it"
+)
 
 
 def write(timeline: Timeline, file: TextIO, format: str, explained: Mapping[str, Sequence[Kept]] | None = None) -> None:
@@ -29,6 +33,10 @@ def write(timeline: Timeline, file: TextIO, format: str, explained: Mapping[str,
         surface = terminal(file)
         lines = _page(timeline, surface) if explained is None else _explanation(timeline, explained, surface)
         emit(lines, file, surface.styled)
+    elif explained is not None:
+        kept = {path: [asdict(one) for one in found] for path, found in explained.items()}
+        data = {"schema_version": 1, "network": timeline.profile.network, "kept": kept}
+        file.write(json.dumps(data, indent=2) + "\n")
     else:
         FORMATS[format](timeline, file)
 
@@ -60,7 +68,7 @@ def _split(timeline: Timeline, surface: Terminal) -> Iterator[Line]:
     yield [(f"{definition.label}  {quantities.size(timeline.peak.bytes)}", "bold")]
     yield from ([(line, "")] for line in text.paragraph(f"{conditions}{place(timeline.peak)}", _width(surface), ""))
     yield from ([(line, "dim")] for line in text.paragraph(definition.full, _width(surface)))
-    held = parts(timeline.at_peak)
+    held = parts(timeline.at_peak, training is not None)
     yield [(chart.stacked([size for _, size in held], _width(surface), surface.glyphs), "cyan")]
     names = max((len(name) for name, _ in held), default=0)
     sizes = max((len(quantities.size(size)) for _, size in held), default=0)
@@ -68,7 +76,9 @@ def _split(timeline: Timeline, surface: Terminal) -> Iterator[Line]:
         share = 100 * size / (timeline.peak.bytes or 1)
         line = f"{chart.fill(number, surface.glyphs)} {name:<{names}}  {quantities.size(size):>{sizes}}  {share:5.1f} %"
         yield [(line, "")]
-    if not training:
+    if training:
+        yield from ([(line, "dim")] for line in text.paragraph(_MEANING, _width(surface)))
+    else:
         yield [(f"beside it: parameters and buffers, {quantities.size(timeline.profile.model_bytes)}", "dim")]
 
 
@@ -80,7 +90,8 @@ def _costly(timeline: Timeline, surface: Terminal) -> Iterator[Line]:
     total = getattr(timeline.profile.cost, key)
     rows = sorted(timeline.profile.layers, key=lambda layer: -getattr(layer.cost, key))[:_MOST]
     shown = [layer for layer in rows if getattr(layer.cost, key)]
-    yield [(f"{definition.label}  {quantities.size(total)}", "bold"), (f"  the {len(shown)} layers with the most", "")]
+    most = "layer" if len(shown) == 1 else f"{len(shown)} layers"
+    yield [(f"{definition.label}  {quantities.size(total)}", "bold"), (f"  in all; the {most} with most:", "")]
     yield from ([(line, "dim")] for line in text.paragraph(definition.full, _width(surface)))
     sizes = [f"{getattr(layer.cost, key):,}" for layer in shown]
     widest = max(map(len, sizes), default=0)
@@ -129,7 +140,7 @@ def _explanation(timeline: Timeline, explained: Mapping[str, Sequence[Kept]], su
     yield title(timeline.profile, surface)
     if not any(explained.values()):
         yield []
-        yield [("it keeps nothing for the backward pass that it allocates itself", "")]
+        yield [(f"{', '.join(explained) or 'this'}: of what it allocates nothing lives when the backward pass begins", "")]
     for path, kept in explained.items():
         total = sum(one.bytes for one in kept)
         yield []

@@ -12,6 +12,7 @@ from cnnprof.render.terminal import Line, Terminal, emit, terminal
 from cnnprof.render.totals import WIDTH, title
 from cnnprof.verify_memory import Measurement, MemoryVerification, Verdict
 
+_LABELS = max(len(DEFINITIONS[key].label) for key in ("live_bytes", "saved_bytes", "inference_peak_bytes", "training_peak_bytes"))
 _STYLES = {Verdict.DIFFERS: "bold red"}
 _MEANINGS = {
     Verdict.WORKSPACE: "workspace: kernels allocate memory for themselves while they run, of which no operator tells",
@@ -31,7 +32,7 @@ def _lines(found: MemoryVerification, surface: Terminal) -> Iterator[Line]:
     yield title(found.profile, surface)
     if training:
         yield [(f"training: {training.optimizer}, {training.loss} loss, an iteration that is not the first", "")]
-    rows = [("predicted", "measured", "difference", "", "verdict"), *map(_cells, found.measurements)]
+    rows = [("predicted", "measured", "difference", "of it", "verdict"), *map(_cells, found.measurements)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     source = ""
     for one in found.measurements:
@@ -64,7 +65,7 @@ def _cells(one: Measurement) -> tuple[str, ...]:
 
 def _joined(cells: tuple[str, ...], widths: list[int]) -> str:
     name, *numbers, verdict = cells
-    label = f"  {name:<{max(len(definition.label) for definition in DEFINITIONS.values())}}"
+    label = f"  {name:<{_LABELS}}"
     return "  ".join([label, *(f"{cell:>{width}}" for cell, width in zip(numbers, widths, strict=False)), verdict])
 
 

@@ -76,13 +76,17 @@ def _of_training(training: Training, meanings: Mapping[str, Definition]) -> Iter
     yield _figure(meanings["saved_bytes"], quantities.size(training.saved_bytes))
     conditions = f"{training.optimizer}, {training.loss} loss; {place(training.peak)}"
     yield _figure(meanings["training_peak_bytes"], quantities.size(training.peak_bytes), conditions)
-    for part, held in parts(training.at_peak):
+    for part, held in parts(training.at_peak, True):
         yield Figure(f"  {part}", quantities.size(held))
 
 
-def parts(split: Split) -> list[tuple[str, int]]:
+_PARTS = {"input": "input, target", "optimizer_state": "optimizer state", "activations": "live activations"}
+
+
+def parts(split: Split, training: bool) -> list[tuple[str, int]]:
     """What a split holds, by name; what is nothing is left out."""
-    held = [(field.name.replace("_", " "), getattr(split, field.name)) for field in fields(split)]
+    names = _PARTS if training else {}
+    held = [(names.get(field.name, field.name), getattr(split, field.name)) for field in fields(split)]
     return [(name, size) for name, size in held if size]
 
 
