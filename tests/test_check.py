@@ -10,12 +10,15 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import cnnprof
 from cnnprof import lock
-from cnnprof.errors import SpecError
+from cnnprof.cli import app
+from cnnprof.errors import CnnprofError, SpecError, full
 
 NET = """input: 3x32x32
 layers:
@@ -31,6 +34,23 @@ layers:
 
 
 def run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """`cnnprof check` in this process: importing torch for each would take most of the time. See `process` for a real one."""
+    before = Path.cwd()
+    os.chdir(cwd)
+    try:
+        result = CliRunner().invoke(app, ["check", *arguments], env=environ)
+    finally:
+        os.chdir(before)
+    code, errors = result.exit_code, result.stderr
+    if isinstance(result.exception, CnnprofError):  # as `cnnprof.cli.main` does
+        code, errors = result.exception.exit_code, f"{errors}{full(result.exception)}\n"
+    elif result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return subprocess.CompletedProcess(arguments, code, result.stdout, errors)
+
+
+def process(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """`cnnprof check` as a user runs it."""
     return subprocess.run(
         [sys.executable, "-m", "cnnprof", "check", *arguments],
         cwd=cwd,
@@ -54,13 +74,15 @@ def change_the_kernel(project: Path) -> None:
 
 
 def test_nothing_changed(project: Path) -> None:
-    result = run(cwd=project)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "2 passed, 0 failed\n", "")
+    for running in (run, process):
+        result = running(cwd=project)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "2 passed, 0 failed\n", "")
 
 
-def test_a_changed_kernel_fails_with_its_layer_numbers_and_line(project: Path) -> None:
+@pytest.mark.parametrize("running", [run, process])
+def test_a_changed_kernel_fails_with_its_layer_numbers_and_line(project: Path, running: Any) -> None:
     change_the_kernel(project)
-    result = run(cwd=project)
+    result = running(cwd=project)
     assert result.returncode == 1
     old, new = 8 * 5 * 5 * 16 + 16, 8 * 3 * 3 * 16 + 16
     assert f"body.0: params {old:,} -> {new:,}  at net.yaml:7:9" in result.stdout

@@ -156,7 +156,7 @@ def test_layers(name: str) -> None:
     trained = 0
     differs = EXCEPTIONS[name][0] if name in EXCEPTIONS else lambda *made: False
 
-    @settings(share(250), suppress_health_check=list(HealthCheck))
+    @settings(share(400), suppress_health_check=list(HealthCheck))
     @given(layers(name), st.sampled_from(["sgd", "adam"]))
     def check(made: tuple[nn.Module, tuple[int, ...], int], optimizer: str) -> None:
         nonlocal trained
