@@ -141,20 +141,23 @@ def read(path: Path) -> dict[str, Locked]:
     try:
         data = json.loads(source.text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
-        raise SpecError("lock", f"the lock is damaged: {error.msg}", Span(source, error.lineno, error.colno)) from None
+        raise SpecError("lock", f"the lock is damaged: {error.msg}", Span(source, error.lineno, error.colno), _ANEW) from None
     except (ValueError, RecursionError) as error:
-        raise SpecError("lock", f"the lock is damaged: {error}", Span(source, 1, 1)) from None
+        raise SpecError("lock", f"the lock is damaged: {error}", Span(source, 1, 1), _ANEW) from None
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, int) or version < 1:
-        raise SpecError("lock", "the lock is damaged: it has no schema_version", Span(source, 1, 1))
+        raise SpecError("lock", "the lock is damaged: it has no schema_version", Span(source, 1, 1), _ANEW)
     if version > VERSION:
         place = Span(source, _line_of(source, '"schema_version"'), 1)
         advice = f"this cnnprof reads version {VERSION}: upgrade it"
         raise SpecError("lock", f"the lock is of version {version}, written by a newer cnnprof", place, advice)
     networks = data.get("networks")
     if not isinstance(networks, dict):
-        raise SpecError("lock", 'the lock is damaged: it has no "networks"', Span(source, 1, 1))
+        raise SpecError("lock", 'the lock is damaged: it has no "networks"', Span(source, 1, 1), _ANEW)
     return {name: _locked(name, entry, source) for name, entry in networks.items()}
+
+
+_ANEW = "take it back from version control, or remove it and write it anew: cnnprof check NETWORK… --update"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
@@ -13,7 +13,7 @@ from cnnprof.profiling import measured
 from cnnprof.profiling.profile import Profile
 from cnnprof.profiling.profiler import measure
 from cnnprof.profiling.resolve import Conditions, Subject, subject_of
-from cnnprof.profiling.training import train
+from cnnprof.profiling.training import UNTRAINABLE, train
 from cnnprof.spec.target import Target
 
 MOST = 4 * 2**30
@@ -71,21 +71,30 @@ def verify_memory(
 ) -> MemoryVerification:
     """Runs the network for real, an inference pass and a training loop, and puts what they take beside what was predicted.
 
-    Raises UsageError where that would take more than `MOST` bytes, or where there is no such device.
+    What cannot be trained is measured at inference alone; `untrained` of the profile says why. Raises UsageError where a pass would
+    take more than `MOST` bytes, or where there is no such device.
     """
     where = _device(device)
     subject = subject_of(target, conditions)
     notify("predicting")
-    profile = measure(subject.module, subject.given, name=subject.name, optimizer=optimizer).profile
-    assert profile.training is not None  # an optimizer is given
-    if profile.training.peak_bytes > MOST and where.type == "cpu":
-        needed = f"{profile.training.peak_bytes / 2**30:.1f} GiB, more than {MOST // 2**30} GiB"
-        raise UsageError(f"to train {subject.name} for real takes {needed}: give a smaller --batch or --input")
+    profile = _predicted(subject, optimizer)
+    assert profile.inference_peak is not None
+    taken = profile.training.peak_bytes if profile.training else profile.model_bytes + profile.inference_peak.bytes
+    if taken > MOST and where.type == "cpu":
+        needed = f"{taken / 2**30:.1f} GiB, more than {MOST // 2**30} GiB"
+        raise UsageError(f"to run {subject.name} for real takes {needed}: give a smaller --batch or --input")
     if where.type == "cpu":
         found = _on_cpu(subject, profile, optimizer, notify)
     else:
         found = _on_cuda(subject, profile, optimizer, where, notify)
     return MemoryVerification(profile, tuple(found))
+
+
+def _predicted(subject: Subject, optimizer: str) -> Profile:
+    try:
+        return measure(subject.module, subject.given, name=subject.name, optimizer=optimizer).profile
+    except UNTRAINABLE as error:
+        return replace(measure(subject.module, subject.given, name=subject.name).profile, untrained=str(error))
 
 
 def _device(name: str) -> torch.device:
@@ -102,23 +111,25 @@ def _device(name: str) -> torch.device:
 
 def _on_cpu(subject: Subject, profile: Profile, optimizer: str, notify: Callable[[str], None]) -> list[Measurement]:
     module, given, training = subject.module, subject.given, profile.training
-    assert training is not None
     assert profile.inference_peak is not None
     operators, allocator = "operators on the CPU", "allocator of the CPU"
     notify("an inference pass, operator by operator")
     peak = profile.inference_peak.bytes
-    known = bool(training.deviations)
+    known = bool(training and training.deviations)
     found = [_exact("inference_peak_bytes", operators, peak, measured.inference_peak(module, given).bytes, known)]
-    notify("two iterations of training, operator by operator")
-    real = train(module, given, optimizer=optimizer, device="cpu").training
-    pairs = (
-        ("live_bytes", training.live_after_forward.total, real.live_after_forward.total),
-        ("saved_bytes", training.saved_bytes, real.saved_bytes),
-        ("training_peak_bytes", training.peak_bytes, real.peak_bytes),
-    )
-    found += [_exact(key, operators, predicted, came, known) for key, predicted, came in pairs]
+    if training:
+        notify("two iterations of training, operator by operator")
+        real = train(module, given, optimizer=optimizer, device="cpu").training
+        pairs = (
+            ("live_bytes", training.live_after_forward.total, real.live_after_forward.total),
+            ("saved_bytes", training.saved_bytes, real.saved_bytes),
+            ("training_peak_bytes", training.peak_bytes, real.peak_bytes),
+        )
+        found += [_exact(key, operators, predicted, came, known) for key, predicted, came in pairs]
     notify("an inference pass, with the allocator's events")
     found.append(_roughly("inference_peak_bytes", allocator, peak, measured.allocated_inference_peak(module, given), known))
+    if not training:
+        return found
     notify("an iteration of training, with the allocator's events")
     allocated = measured.allocated_training_peak(module, given, optimizer=optimizer)
     return [*found, _roughly("training_peak_bytes", allocator, training.peak_bytes, allocated, known)]
@@ -127,8 +138,9 @@ def _on_cpu(subject: Subject, profile: Profile, optimizer: str, notify: Callable
 def _on_cuda(
     subject: Subject, profile: Profile, optimizer: str, device: torch.device, notify: Callable[[str], None]
 ) -> list[Measurement]:
-    assert profile.training is not None
     assert profile.inference_peak is not None
+    if profile.training is None:
+        raise UsageError(f"on {device} both passes are run, and {subject.name} cannot be trained: {profile.untrained}")
     notify(f"both passes on {device}")
     inference, training = measured.cuda_peaks(subject.module, subject.given, optimizer=optimizer, device=device)
     source = f"allocator of {device}"

@@ -8,6 +8,7 @@ from io import StringIO
 
 import pytest
 from bundled import built
+from render_streams import Stream
 from torch import nn
 
 import cnnprof
@@ -113,11 +114,54 @@ def test_machine_formats() -> None:
     assert len({line.count("|") - line.count("\\|") for line in tables[:7]}) == 1
 
 
+def test_latex() -> None:
+    latex = text("lenet", "lenet5", by="layer", format="latex", every=True)
+    lines = latex.splitlines()
+    assert lines.count(r"\begin{tabular}{lrr}") == lines.count(r"\begin{tabular}{lrrr}") == 1
+    assert r"parameters & 105,506 & * 61,706  1.71 x less \\" in lines
+    rows = [line for line in lines if line.endswith(r" \\")]
+    assert {line.count("&") for line in rows} == {2, 3}
+    assert all(line.startswith(("%", "\\")) or line.endswith(r"\\") or not line for line in lines)
+
+
+def test_columns_that_do_not_fit_stand_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No digit is lost, no line is wider than the terminal, and each part has its names beside it."""
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ["vgg11", "vgg16", "vgg19", "vgg13"]
+    profiles = [profile(name) for name in names]
+    for by in ("total", "layer"):
+        stream, whole = Stream(), StringIO()
+        write(compare(profiles, by), stream)
+        write(compare(profiles, by), whole)
+        narrow = stream.getvalue().splitlines()
+        assert max(map(len, narrow)) <= 80
+        parts = [line.split()[1:] for line in narrow if line.startswith("parameters ")]
+        (wide,) = [line.split()[1:] for line in whole.getvalue().splitlines() if line.startswith("parameters ")]
+        assert [cell for part in parts for cell in part] == wide
+        headings = [
+            name for line in narrow if not line.startswith(("input", "[", "change:")) for name in line.split() if name in names
+        ]
+        assert headings == names * (2 if by == "layer" else 1)
+
+
+def test_the_same_network_twice_has_two_names() -> None:
+    def heading(*profiles: cnnprof.Profile) -> list[str]:
+        file = StringIO()
+        write(compare(profiles), file, "csv")
+        return next(csv.reader(StringIO(file.getvalue())))[1:]
+
+    small, large = (cnnprof.profile(nn.Conv2d(1, 1, 3), (1, size, size), name="net") for size in (8, 16))
+    other = cnnprof.profile(nn.Linear(2, 2), (2,), name="other")
+    assert heading(small, large, other) == ["net@1x8x8", "net@1x16x16", "other"]
+    assert heading(small, small, other) == ["net (1)", "net (2)", "other"]
+    assert heading(small, large, small) == ["net@1x8x8 (1)", "net@1x16x16", "net@1x8x8 (2)"]
+
+
 def test_wrong_options() -> None:
     with pytest.raises(UsageError, match="did you mean"):
         text("lenet", "lenet5", metric="prodcts")
     with pytest.raises(UsageError, match="no format"):
-        text("lenet", "lenet5", format="latex")
+        text("lenet", "lenet5", format="html")
 
 
 def test_memory_and_receptive_field_side_by_side() -> None:

@@ -245,6 +245,17 @@ def test_autocast_is_labelled_and_not_trained(module: nn.Module) -> None:
 # verify
 
 
+def test_what_cannot_be_trained_is_measured_at_inference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    code, out = run("verify", "memory_networks:Classes", "--input", "3x8x8", "--memory", "--format", "json")
+    found = json.loads(out)
+    # The convolution's 4 maps of 6x6 beside its input, and then the classes, integers of 8 bytes, beside the maps.
+    (exact,) = [one for one in found["measurements"] if one["source"].startswith("operators")]
+    assert (code, exact["predicted"], exact["measured"]) == (0, *[4 * (3 * 64 + 4 * 36) + 8 * 36] * 2)
+    assert "no loss for it" in found["untrained"]
+    assert "no training: the first output" in run("verify", "memory_networks:Classes", "--input", "3x8x8", "--memory")[1]
+
+
 def test_predicted_beside_measured() -> None:
     code, out = run("verify", "lenet5", "--memory", "--batch", "4", "--optimizer", "adam", "--format", "json")
     data = json.loads(out)

@@ -55,6 +55,8 @@ def check(
     Exit codes: 0 if all is as it was, 1 if a figure changed or is over its budget ("max" in the lock), 2 if there is no answer.
     """
     names = list(dict.fromkeys(targets or []))
+    if lock_file.is_dir():
+        raise UsageError(f"--lock takes a file, and {lock_file} is a folder: --lock {lock_file / lock.NAME}")
     tolerances = lock.tolerances_of(tolerance or [])
     for text in input_shape or []:
         parse_option(text)

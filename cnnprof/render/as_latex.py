@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TextIO
 
 from cnnprof.profiling.profile import Profile
-from cnnprof.render.columns import Column
 from cnnprof.render.glyphs import UNICODE
-from cnnprof.render.grid import Grid, grid
+from cnnprof.render.grid import grid
 from cnnprof.render.quantities import plain
 from cnnprof.render.style import find
 from cnnprof.render.terminal import unicode
@@ -36,6 +36,8 @@ _SPECIAL = str.maketrans(
         **{digit: rf"\textsuperscript{{{number}}}" for number, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
     }
 )
+NEEDED = r"% needs \usepackage{booktabs}"
+
 _GUIDES = dict.fromkeys((UNICODE.branch, UNICODE.last, UNICODE.through, UNICODE.blank), r"\quad{}")
 _GUIDE = re.compile("|".join(map(re.escape, _GUIDES)))
 
@@ -43,27 +45,37 @@ _GUIDE = re.compile("|".join(map(re.escape, _GUIDES)))
 def write(profile: Profile, view: View, file: TextIO) -> None:
     """Writes comments, the tabular of the view and, as comments, the totals with their definitions."""
     table = grid(profile, view, find(view.style), UNICODE)
-    lines = [f"% {plain(profile.network)}: {', '.join(subject(profile))}", r"% needs \usepackage{booktabs}"]
-    lines += _tabular(table)
-    lines += [f"% {sentence}" for sentence in sentences(profile, table.columns)]
+    lines = [f"% {plain(profile.network)}: {', '.join(subject(profile))}", NEEDED]
+    *rows, last = table.cells
+    lines += tabular([column.right for column in table.columns], table.headings, rows, last)
+    emit([*lines, *(f"% {sentence}" for sentence in sentences(profile, table.columns))], file)
+
+
+def emit(lines: Sequence[str], file: TextIO) -> None:
+    """Writes the lines; what the stream does not take becomes a question mark."""
     text = "\n".join(lines) + "\n"
-    # A backslash would start a command, so characters that the stream does not take cannot be escaped as elsewhere.
+    # A backslash would start a command, so such characters cannot be escaped as elsewhere.
     file.write(text if unicode(file) else text.encode("ascii", "replace").decode("ascii"))
 
 
-def _tabular(table: Grid) -> list[str]:
-    lines = [rf"\begin{{tabular}}{{{''.join('r' if column.right else 'l' for column in table.columns)}}}", r"\toprule"]
-    lines += [_line([_escaped(heading) for heading in table.headings]), r"\midrule"]
-    body = [_line([_cell(column, cell) for column, cell in zip(table.columns, cells, strict=True)]) for cells in table.cells]
-    return [*lines, *body[:-1], r"\midrule", body[-1], r"\bottomrule", r"\end{tabular}"]
+def tabular(
+    right: Sequence[bool], headings: Sequence[str], rows: Sequence[Sequence[str]], last: Sequence[str] | None = None
+) -> list[str]:
+    """The lines of a tabular: which columns are numbers, on the right, and a last row that is ruled off."""
+    lines = [rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in right)}}}", r"\toprule"]
+    lines += [_line([_escaped(heading) for heading in headings]), r"\midrule"]
+    body = [_line([_cell(number, cell) for number, cell in zip(right, cells, strict=True)]) for cells in rows]
+    if last is not None:
+        body += [r"\midrule", _line([_cell(number, cell) for number, cell in zip(right, last, strict=True)])]
+    return [*lines, *body, r"\bottomrule", r"\end{tabular}"]
 
 
 def _line(cells: list[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _cell(column: Column, cell: str) -> str:
-    if column.right:
+def _cell(number: bool, cell: str) -> str:
+    if number:
         return re.sub(r"(?<=\d)x(?=\d)", lambda found: r"$\times$", _escaped(cell).replace(r"\textgreater{}=", r"$\geq$"))
     start = 0
     indents = ""

@@ -49,9 +49,10 @@ def write(results: Sequence[Checked], file: TextIO, format: str) -> None:
 
 
 def summary(results: Sequence[Checked]) -> str:
-    """`35 passed, 1 failed`."""
-    failed = sum(not result.passed for result in results)
-    return f"{len(results) - failed} passed, {failed} failed"
+    """`34 passed, 1 failed`, and how many could not be checked if there are any."""
+    errors = sum(bool(result.error) for result in results)
+    passed = sum(result.passed for result in results)
+    return f"{passed} passed, {len(results) - passed - errors} failed{f', {errors} not checked' if errors else ''}"
 
 
 def _number(value: int | None) -> str:
@@ -86,21 +87,40 @@ def _full(results: Sequence[Checked], file: TextIO) -> None:
     file.write(f"{summary(results)}\n")
 
 
+def _located(result: Checked, failure: Failure) -> tuple[Span | None, str]:
+    """The line of the spec with the first layer whose figure changed, and the sentence, all such layers behind it."""
+    span = next((layer.span for layer in result.layers if layer.metric == failure.metric and layer.span), None)
+    layers = _layers(result, failure)
+    return span, f"{sentence(failure)}{'; layers: ' if layers else ''}{', '.join(layers)}"
+
+
+def _layers(result: Checked, failure: Failure) -> list[str]:
+    """`features.3 +12,288` for each of the first layers whose figure changed, and how many more there are."""
+    layers = [layer for layer in result.layers if layer.metric == failure.metric]
+    named = [f"{layer.path} {(layer.now or 0) - (layer.was or 0):+,}" for layer in layers[:_NAMED]]
+    return named + ([f"{len(layers) - _NAMED} more"] if len(layers) > _NAMED else [])
+
+
+_NAMED = 5
+"""How many layers are named on one line."""
+
+
 def _concise(results: Sequence[Checked], file: TextIO) -> None:
     for result in results:
-        place = next((f"{layer.span}: " for layer in result.layers if layer.span), "")
         if result.error:
             file.write(f"{result.network}: {result.error.partition(chr(10))[0]}\n")
-        file.writelines(f"{place}{result.network}: {sentence(failure)}\n" for failure in result.failures)
+        for failure in result.failures:
+            span, text = _located(result, failure)
+            file.write(f"{f'{span}: ' if span else ''}{result.network}: {text}\n")
 
 
 def _github(results: Sequence[Checked], file: TextIO) -> None:
     """GitHub's workflow commands: annotations beside the line of the spec."""
     for result in results:
-        span = next((layer.span for layer in result.layers if layer.span), None)
-        place = f"file={_property(span.source.name)},line={span.line},col={span.column}," if span else ""
-        lines = [result.error] if result.error else [sentence(failure) for failure in result.failures]
-        file.writelines(f"::error {place}title={_property(result.network)}::{_data(line)}\n" for line in lines)
+        lines = [(None, result.error)] if result.error else [_located(result, failure) for failure in result.failures]
+        for span, text in lines:
+            place = f"file={_property(span.source.name)},line={span.line},col={span.column}," if span else ""
+            file.write(f"::error {place}title={_property(result.network)}::{_data(text)}\n")
 
 
 def _data(text: str) -> str:
@@ -148,11 +168,12 @@ def markdown(results: Sequence[Checked]) -> str:
     """A table fit for a job's summary or a comment."""
     lines = [f"### cnnprof check: {summary(results)}", ""]
     if any(result.failures for result in results):
-        lines += ["| network | metric | was | is | change |", "|---|---|---:|---:|---:|"]
+        lines += ["| network | metric | was | is | change | layers |", "|---|---|---:|---:|---:|---|"]
     for result in results:
         for failure in result.failures:
             share = "over budget" if failure.budget else change(failure.now or 0, failure.was or 0)
-            cells = [failure.network, failure.metric, _number(failure.was), _number(failure.now), share]
+            where = ", ".join(_layers(result, failure))
+            cells = [failure.network, failure.metric, _number(failure.was), _number(failure.now), share, where]
             lines.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
     lines += [f"- {escaped(result.network)}: {escaped(result.error.partition(chr(10))[0])}" for result in results if result.error]
     return "\n".join(lines) + "\n"

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from cnnprof.compare import METRICS, Aligned, Change, Comparison, Total
 from cnnprof.errors import UsageError, did_you_mean
 from cnnprof.profiling.profile import Cost, FieldSize
-from cnnprof.render import quantities, text
+from cnnprof.render import as_latex, quantities, text
 from cnnprof.render.as_markdown import escaped
 from cnnprof.render.terminal import Line, Terminal, emit, encodable, terminal
 
@@ -100,7 +100,11 @@ def _verdict(row: Aligned, values: Sequence[int | None]) -> str:
 
 
 def _headings(comparison: Comparison) -> list[str]:
-    return [quantities.plain(profile.network) for profile in comparison.profiles]
+    """The names of the networks; of the same network on other inputs, or counted once more, with what tells them apart."""
+    names = [quantities.plain(profile.network) for profile in comparison.profiles]
+    with_inputs = [f"{name}@{quantities.shapes(p.input_shapes)}" for name, p in zip(names, comparison.profiles, strict=True)]
+    names = [long if names.count(name) > with_inputs.count(long) else name for name, long in zip(names, with_inputs, strict=True)]
+    return [f"{name} ({names[: i + 1].count(name)})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
 def _equal(comparison: Comparison) -> int:
@@ -123,18 +127,29 @@ def _write_table(comparison: Comparison, file: TextIO, metric: str, every: bool)
             lines.append([(f"{_equal(comparison):,} of {len(comparison.rows):,} rows are equal: --all shows them", "dim")])
         if any(row[-1] == "[~]" for row in rows):
             lines.append([("[~]: the layer differs, this figure does not", "dim")])
+        if len(comparison.profiles) > 2:
+            lines.append([("change: from the first network to the last", "dim")])
     lines += [[], [("* the smallest; ratios are to the first", "dim")]]
     lines += [[(note, "yellow")] for note in _notes(comparison)]
     emit(lines, file, surface.styled)
 
 
 def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]], surface: Terminal) -> list[Line]:
+    """The rows with their headings; where that is too wide, the first columns, and under them the others."""
     widths = [max(map(text.width, column)) for column in zip(headings, *rows, strict=True)]
-    if surface.width and (over := sum(widths) + len(_GAP) * (len(widths) - 1) - surface.width) > 0:
+    if surface.width and (over := _across(widths) - surface.width) > 0:
         widths[0] = max(min(_NARROWEST, widths[0]), widths[0] - over)
-    across = sum(widths) + len(_GAP) * (len(widths) - 1)
+        fitting = next((n for n in range(len(widths), 2, -1) if _across(widths[:n]) <= surface.width), 2)
+        if fitting < len(widths):
+            parts = [[[row[0], *row[start:stop]] for row in (headings, *rows)] for start, stop in ((1, fitting), (fitting, None))]
+            return [*_grid(parts[0][0], parts[0][1:], surface), [], *_grid(parts[1][0], parts[1][1:], surface)]
+    across = _across(widths)
     lines: list[Line] = [[(_joined(headings, widths, surface), "bold")], [(surface.glyphs.rule * across, "dim")]]
     return lines + [[(_joined(row, widths, surface), "")] for row in rows]
+
+
+def _across(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 
 def _joined(cells: Sequence[str], widths: Sequence[int], surface: Terminal) -> str:
@@ -166,6 +181,16 @@ def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(headings)} |", f"|---|{'---:|' * (len(headings) - 1)}"]
     lines += [f"| {' | '.join([escaped(row[0]), *(escaped(cell) for cell in row[1:])])} |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _write_latex(comparison: Comparison, file: TextIO, metric: str, every: bool) -> None:
+    names = _headings(comparison)
+    lines = as_latex.tabular([False, *[True] * len(names)], ["", *names], _totals(comparison))
+    if comparison.rows:
+        headings = [f"{METRICS[metric].label} by {comparison.by}", *names, "change"]
+        lines += ["", *as_latex.tabular([False, *[True] * (len(names) + 1)], headings, _layers(comparison, metric, every))]
+    notes = ["* the smallest; ratios are to the first", *filter(None, [comparison.remark]), *_notes(comparison)]
+    as_latex.emit([as_latex.NEEDED, *lines, *(f"% {note}" for note in notes)], file)
 
 
 def to_dict(comparison: Comparison) -> dict[str, Any]:
@@ -218,6 +243,7 @@ def _present(row: Aligned, of: Callable[[Cost], int]) -> list[int | str]:
 _FORMATS: Mapping[str, Callable[[Comparison, TextIO, str, bool], None]] = {
     "table": _write_table,
     "markdown": _write_markdown,
+    "latex": _write_latex,
     "json": _write_json,
     "csv": _write_csv,
 }

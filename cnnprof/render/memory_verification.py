@@ -42,6 +42,9 @@ def _lines(found: MemoryVerification, surface: Terminal) -> Iterator[Line]:
             yield [(source, "bold")]
             yield [(_joined(("", *rows[0]), widths), "dim")]
         yield [(_joined((DEFINITIONS[one.quantity].label, *_cells(one)), widths), _STYLES.get(one.verdict, ""))]
+    if found.profile.untrained:
+        yield []
+        yield from _paragraph(f"no training: {found.profile.untrained}", surface)
     yield []
     for key in dict.fromkeys(one.quantity for one in found.measurements):
         yield from _paragraph(f"{DEFINITIONS[key].label}: {DEFINITIONS[key].full}", surface)
@@ -84,6 +87,7 @@ def as_json(found: MemoryVerification, file: TextIO) -> None:
         "dtype": profile.dtype,
         "optimizer": profile.training.optimizer if profile.training else None,
         "passed": found.passed,
+        "untrained": found.profile.untrained,
         "deviations": list(profile.training.deviations) if profile.training else [],
         "measurements": [
             {
