@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
+from unittest.mock import patch
 
 import torch
 
@@ -40,12 +41,8 @@ LOCK = Path(__file__).resolve().parent.parent / "cnnprof.lock"
 @contextmanager
 def untracked() -> Iterator[None]:
     """Ledgers in which nothing is written."""
-    note = Ledger.note
-    Ledger.note = lambda *_: None  # type: ignore[method-assign]
-    try:
+    with patch.object(Ledger, "note", lambda *_: None):
         yield
-    finally:
-        Ledger.note = note  # type: ignore[method-assign]
 
 
 def without(work: Callable[[], object]) -> object:

@@ -118,7 +118,7 @@ def networks(names: Sequence[str] | None = None) -> Iterator[Subject]:
         yield Subject(
             "networks",
             name,
-            lambda device, name=name: cnnprof.load(name, device=device),  # type: ignore[misc]
+            partial(_loaded, name),
             partial(_image, size),
             truth,
             known.source if known else "torch's FLOP counter on meta, halved",
@@ -132,6 +132,13 @@ def _size(name: str) -> tuple[int, ...]:
     found = target.find(name)
     assert isinstance(found, target.SpecTarget)
     return network(found).input_shape
+
+
+def _loaded(name: str, device: Device) -> nn.Module:
+    import cnnprof
+
+    net: nn.Module = cnnprof.load(name, device=device)
+    return net
 
 
 def _image(size: tuple[int, ...], module: nn.Module, device: Device) -> Example:

@@ -48,7 +48,8 @@ def isolated(work: Callable[[], T], longest: float = LONGEST) -> T:
     well, result = pickle.loads(told)
     if not well:
         raise NoAnswerError(result)
-    return result  # type: ignore[no-any-return]  # a T was pickled
+    answer: T = result
+    return answer
 
 
 def _answer(work: Callable[[], object], writing: int) -> None:

@@ -64,7 +64,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The sum of both branches, rectified."""
-        return self.relu(self.main(x) + self.skip(x))  # type: ignore[no-any-return]
+        y: Tensor = self.relu(self.main(x) + self.skip(x))
+        return y
 
 
 def _resnet(depths: Sequence[int]) -> nn.Module:
@@ -99,7 +100,8 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The channels, weighed."""
-        return self.weigh(x) * x  # type: ignore[no-any-return]
+        y: Tensor = self.weigh(x) * x
+        return y
 
 
 def _conv_bn(entering: int, leaving: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:

@@ -79,8 +79,7 @@ def subject_of(target: Target, conditions: Conditions) -> Subject:
     """The module of a target, and its input. Raises UsageError for a saved profile: it has no module any more."""
     if isinstance(target, SavedTarget):
         raise UsageError(f'"{target.name}" is a saved profile: this needs the network itself')
-    make = _of_spec if isinstance(target, SpecTarget) else _of_code
-    return make(target, conditions)  # type: ignore[arg-type]  # each takes what it is chosen for
+    return _of_spec(target, conditions) if isinstance(target, SpecTarget) else _of_code(target, conditions)
 
 
 def _of_spec(target: SpecTarget, conditions: Conditions) -> Subject:
