@@ -44,7 +44,8 @@ SHAPES = {
 }
 
 LAST_MAPS = {
-    # Araujo, Norris and Sim 2019, table 1; their ResNets are the paper's, ours have the paper's stride under the name of v1.
+    # The table of Araujo, Norris and Sim 2019, as their library google-research/receptive_field has it in its README. Their ResNets
+    # are the paper's; ours have the paper's stride under the name of v1.
     "alexnet": (195, 32),
     "vgg16": (212, 32),
     "resnet50_v1": (483, 32),
@@ -53,8 +54,11 @@ LAST_MAPS = {
     # By hand: kernel - 1 times the stride before it, summed up. With the stride on the 3x3 of a stage's first block, that kernel
     # sees half as much: 7x7 and pool 1+6+4 = 11; 3*2*4 = 24; 2*4 + 3*2*8 = 56; 2*8 + 5*2*16 = 176; 2*16 + 2*2*32 = 160.
     "resnet50": (427, 32),
+    "resnet101": (427 + 17 * 2 * 16, 32),
     # 11; 2*2*2*4 = 32; 2*4 + 3*2*8 = 56; 2*8 + 3*2*16 = 112; 2*16 + 3*2*32 = 224.
     "resnet18": (435, 32),
+    # 11; 3*2*2*4 = 48; 2*4 + 7*2*8 = 120; 2*8 + 11*2*16 = 368; 2*16 + 5*2*32 = 352.
+    "resnet34": (899, 32),
     # 7x7: 7; pool: 11; 3x3: 19; pool: 27; two modules, of which the 5x5 sees most: 2*4*8 = 64; pool: 107; five: 5*4*16 = 320;
     # pool: 459; two: 2*4*32 = 256.
     "googlenet": (715, 32),
