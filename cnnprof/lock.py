@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -222,7 +221,15 @@ def _entry(network: Locked) -> dict[str, Any]:
 
 @contextmanager
 def updating(path: Path) -> Iterator[None]:
-    """While it is held, no other process updates the lock: two updates at once come one after the other."""
+    """While it is held, no other process updates the lock: two updates at once come one after the other.
+
+    On Windows nothing keeps them apart: the lock is whole all the same, but that of the last to write.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
     folder = path.absolute().parent
     try:
         handle = os.open(folder, os.O_RDONLY)

@@ -238,6 +238,14 @@ def test_two_updates_at_once_are_both_in_the_lock(project: Path) -> None:
     assert {*names, "net.yaml", "lenet5"} == set(lock.read(project / lock.NAME))
 
 
+def test_what_there_is_on_unix_alone_is_not_needed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows: importing it fails
+    assert run("cnn", "--update", cwd=project).returncode == 0
+    assert set(lock.read(project / lock.NAME)) == {"net.yaml", "lenet5", "cnn"}
+    code = "import sys; sys.modules.update(dict.fromkeys(['fcntl', 'resource', 'termios', 'pwd', 'grp'])); import cnnprof.cli"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def test_a_killed_update_leaves_a_whole_lock(project: Path) -> None:
     path = project / lock.NAME
     old = path.read_text()
