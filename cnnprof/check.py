@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cnnprof import lock
-from cnnprof.errors import CnnprofError, Span, UsageError, full
+from cnnprof.errors import CnnprofError, Span, SpecError, UsageError, full
 from cnnprof.lock import Locked
 from cnnprof.profiling.profile import Profile
 from cnnprof.profiling.resolve import Conditions, profile_of, subject_of
@@ -35,35 +34,37 @@ def check(
     names: Sequence[str],
     accepted: Mapping[str, Locked],
     tolerances: Mapping[str, float],
+    path: Path,
     advance: Callable[[str], None] = lambda name: None,
 ) -> list[Checked]:
-    """Each network against the lock. Raises UsageError for one that the lock does not name.
+    """Each network against the lock that stands at `path`. Raises UsageError for one that it does not name.
 
     One that cannot be measured is a result with an error, so that the others are checked all the same.
     """
     for name in names:
         if name not in accepted:
-            raise UsageError(f'the lock does not name "{name}": cnnprof check {shlex.quote(name)} --update adds it')
+            raise UsageError(f'the lock does not name "{name}": {lock.accepting(name, path)} adds it')
     results = []
     for name in names:
         was = accepted[name]
         try:
             profile, lines = measure(name, was)
         except CnnprofError as error:
-            results.append(Checked(name, error=full(error)))
+            results.append(Checked(name, error=full(error), span=error.span if isinstance(error, SpecError) else None))
             advance(name)
             continue
         now = lock.locked(profile, was)
         failed = lock.failures(name, was, now, tolerances)
-        changes = [LayerChange(*change, _line(change[0], lines)) for change in lock.changed_layers(was, now)] if failed else []
-        accept = f"cnnprof check {shlex.quote(name)} --update" if any(not failure.budget for failure in failed) else ""
+        concerned = {failure.metric for failure in failed}
+        changes = [
+            LayerChange(place, metric, old, new, lines.get(place))
+            for place, metric, old, new in lock.changed_layers(was, now)
+            if metric in concerned
+        ]
+        accept = lock.accepting(name, path) if any(not failure.budget for failure in failed) else ""
         results.append(Checked(name, tuple(failed), tuple(changes), accept))
         advance(name)
     return results
-
-
-def _line(path: str, lines: Mapping[str, Span]) -> Span | None:
-    return lines.get(path)
 
 
 def update(

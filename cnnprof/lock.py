@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -105,17 +106,27 @@ def _figures(cost: Cost, retained: bool, peak: int) -> dict[str, int]:
 
 
 def failures(name: str, was: Locked, now: Locked, tolerances: Mapping[str, float]) -> list[Failure]:
-    """The totals that differ by more than is tolerated, and those over their budget."""
+    """The totals that differ by more than is tolerated, and those over their budget. One that the lock lacks differs."""
     found = []
-    for metric, old in was.totals.items():
-        new = now.totals.get(metric)
-        if new is None or abs(new - old) > tolerances.get(metric, 0.0) * abs(old):
+    for metric in METRICS:
+        old, new = was.totals.get(metric), now.totals.get(metric)
+        if old != new and (old is None or new is None or abs(new - old) > tolerances.get(metric, 0.0) * abs(old)):
             found.append(Failure(name, metric, old, new))
     for metric, limit in was.budgets.items():
         new = now.totals.get(metric)
         if new is None or new > limit:
             found.append(Failure(name, metric, limit, new, budget=True))
     return found
+
+
+def accepting(name: str, path: Path) -> str:
+    """The command that puts what a network costs now into that lock."""
+    where = "" if path == Path(NAME) else f" --lock {shlex.quote(str(path))}"
+    return f"cnnprof check {name if name == ANY else shlex.quote(name)}{where} --update"
+
+
+ANY = "NETWORK…"
+"""In such a command, where any network may stand."""
 
 
 def changed_layers(was: Locked, now: Locked) -> list[tuple[str, str, int | None, int | None]]:
@@ -133,30 +144,31 @@ def changed_layers(was: Locked, now: Locked) -> list[tuple[str, str, int | None,
 def read(path: Path) -> dict[str, Locked]:
     """The networks of a lock. Raises SpecError, with file and line, where it cannot be trusted."""
     source = read_file(path, MAX_BYTES)
+    anew = f"take it back from version control, or remove it and write it anew: {accepting(ANY, path)}"
+    if not source.text.strip():
+        raise SpecError("lock", "the lock is damaged: it is empty", Span(source, 1, 1), anew)
     for number, line in enumerate(source.lines, 1):
         if re.match(r"(<{7}|={7}|>{7}|\|{7})( |$)", line):
-            advice = "settle the merge, or: git checkout --theirs cnnprof.lock && cnnprof check --update"
+            where = "" if path == Path(NAME) else f" --lock {shlex.quote(str(path))}"
+            advice = f"settle the merge, or: git checkout --theirs {shlex.quote(str(path))} && cnnprof check{where} --update"
             raise SpecError("lock", "the lock has conflict markers of a merge", Span(source, number, 1, 7), advice)
     try:
         data = json.loads(source.text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
-        raise SpecError("lock", f"the lock is damaged: {error.msg}", Span(source, error.lineno, error.colno), _ANEW) from None
+        raise SpecError("lock", f"the lock is damaged: {error.msg}", Span(source, error.lineno, error.colno), anew) from None
     except (ValueError, RecursionError) as error:
-        raise SpecError("lock", f"the lock is damaged: {error}", Span(source, 1, 1), _ANEW) from None
+        raise SpecError("lock", f"the lock is damaged: {error}", Span(source, 1, 1), anew) from None
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, int) or version < 1:
-        raise SpecError("lock", "the lock is damaged: it has no schema_version", Span(source, 1, 1), _ANEW)
+        raise SpecError("lock", "the lock is damaged: it has no schema_version", Span(source, 1, 1), anew)
     if version > VERSION:
         place = Span(source, _line_of(source, '"schema_version"'), 1)
         advice = f"this cnnprof reads version {VERSION}: upgrade it"
         raise SpecError("lock", f"the lock is of version {version}, written by a newer cnnprof", place, advice)
     networks = data.get("networks")
     if not isinstance(networks, dict):
-        raise SpecError("lock", 'the lock is damaged: it has no "networks"', Span(source, 1, 1), _ANEW)
-    return {name: _locked(name, entry, source) for name, entry in networks.items()}
-
-
-_ANEW = "take it back from version control, or remove it and write it anew: cnnprof check NETWORK… --update"
+        raise SpecError("lock", 'the lock is damaged: it has no "networks"', Span(source, 1, 1), anew)
+    return {name: _locked(name, entry, source, anew) for name, entry in networks.items()}
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -171,20 +183,20 @@ def _line_of(source: Source, text: str) -> int:
     return next((number for number, line in enumerate(source.lines, 1) if text in line), 1)
 
 
-def _locked(name: str, entry: Any, source: Source) -> Locked:
+def _locked(name: str, entry: Any, source: Source, anew: str) -> Locked:
     span = Span(source, _line_of(source, json.dumps(name)), 1)
     try:
         made = Locked(
             tuple(str(text) for text in entry["input"]),
-            _whole(entry["batch"]),
+            _whole("batch", entry["batch"]),
             str(entry["dtype"]),
             tuple(str(text) for text in entry.get("set", [])),
-            {key: _whole(value) for key, value in entry["totals"].items()},
-            {path: {key: _whole(value) for key, value in figures.items()} for path, figures in entry["layers"].items()},
-            {key: _whole(value) for key, value in entry.get("max", {}).items()},
+            {key: _whole(key, value) for key, value in entry["totals"].items()},
+            {path: {key: _whole(key, value) for key, value in figures.items()} for path, figures in entry["layers"].items()},
+            {key: _whole(key, value) for key, value in entry.get("max", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SpecError("lock", f'the lock is damaged: "{name}" has no usable {error}', span) from None
+        raise SpecError("lock", f'the lock is damaged: "{name}" has no usable {error}', span, anew) from None
     for key in (*made.totals, *made.budgets):
         if key not in METRICS:
             advice = did_you_mean(key, METRICS) or f"there are {', '.join(METRICS)}"
@@ -192,9 +204,9 @@ def _locked(name: str, entry: Any, source: Source) -> Locked:
     return made
 
 
-def _whole(value: Any) -> int:
+def _whole(key: str, value: Any) -> int:
     if type(value) is not int:
-        raise ValueError(f"number: {value!r}")
+        raise ValueError(f"number for {key}: {value!r}")
     return value
 
 

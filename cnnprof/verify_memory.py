@@ -45,8 +45,8 @@ class Measurement:
 
     @property
     def share(self) -> float:
-        """The difference in per cent of what was measured."""
-        return 100 * (self.predicted - self.measured) / self.measured if self.measured else 0.0
+        """What was measured beyond the prediction, in per cent of it."""
+        return 100 * (self.measured - self.predicted) / self.measured if self.measured else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,45 @@ def test_every_layer_that_changed_is_named_on_the_line_of_its_figure(project: Pa
     assert f"| 0 {3 * 9 * 2 + 2:+,}, body.0 {16 * 25 * 2:+,} |" in summary.read_text()
 
 
+def test_a_figure_that_the_lock_lacks_is_a_failure(project: Path) -> None:
+    """Else a merge that lost a line would turn the check off."""
+    path = project / lock.NAME
+    data = json.loads(path.read_text())
+    del data["networks"]["lenet5"]["totals"]["products"]
+    path.write_text(json.dumps(data))
+    result = run("lenet5", cwd=project)
+    assert result.returncode == 1
+    assert "products was -, is " in result.stdout
+    assert run("lenet5", "--update", cwd=project).returncode == 0
+    assert run("lenet5", cwd=project).returncode == 0
+
+
+def test_advice_names_the_lock_that_was_given(project: Path) -> None:
+    other = project / "my lock"
+    (project / lock.NAME).rename(other)
+    change_the_kernel(project)
+    result = run("--lock", str(other), cwd=project)
+    assert f"to accept: cnnprof check net.yaml --lock '{other}' --update\n" in result.stdout
+    assert f"cnnprof check nothing --lock '{other}' --update adds it" in run("nothing", "--lock", str(other), cwd=project).stderr
+    other.write_text(other.read_text()[:100])
+    assert f"--lock '{other}' --update" in run("--lock", str(other), cwd=project).stderr
+
+
+def test_only_layers_whose_figure_failed_are_shown(project: Path) -> None:
+    change_the_kernel(project)
+    shown = run("--tolerance", "products=90%", cwd=project).stdout
+    assert ": params " in shown
+    assert ": products " not in shown
+
+
+def test_a_spec_that_is_wrong_is_annotated_on_its_line(project: Path) -> None:
+    (project / "net.yaml").write_text(NET.replace("Conv2d", "Conv2D", 1))
+    lines = run("--output-format", "github", cwd=project).stdout.splitlines()
+    assert lines[0].startswith("::error file=net.yaml,line=3,col=5,title=net.yaml::net.yaml:3:5: error[")
+    assert lines[-1] == "1 passed, 0 failed, 1 not checked"
+    assert run("--output-format", "concise", cwd=project).stdout.startswith("net.yaml:3:5: error[")
+
+
 def test_a_lock_is_a_file(project: Path) -> None:
     for arguments in ([], ["lenet5", "--update"]):
         result = run("--lock", str(project), *arguments, cwd=project)

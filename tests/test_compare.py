@@ -144,6 +144,26 @@ def test_columns_that_do_not_fit_stand_below(monkeypatch: pytest.MonkeyPatch) ->
         assert headings == names * (2 if by == "layer" else 1)
 
 
+@pytest.mark.parametrize("format_name", ["table", "markdown", "latex"])
+def test_every_format_for_people_says_what_was_compared_and_left_out(format_name: str) -> None:
+    said = text("resnet18", "resnet34", "resnet50", by="kind", format=format_name)
+    for sentence in (
+        "input 3x224x224, batch 1, float32",
+        "2 of 8 rows are equal",
+        "the kind differs",
+        "to the last",
+        "the smallest",
+    ):
+        assert sentence in said
+    equal = text("lenet", "lenet", by="layer", format=format_name)
+    assert "all 10 rows are equal" in equal
+    assert "change" not in equal
+    differing = StringIO()
+    write(compare([cnnprof.profile(nn.ReLU(), (size,), name=str(size)) for size in (1, 2)]), differing, format_name)
+    assert "1, batch 1, float32" in differing.getvalue()
+    assert "2, batch 1, float32" in differing.getvalue()
+
+
 def test_the_same_network_twice_has_two_names() -> None:
     def heading(*profiles: cnnprof.Profile) -> list[str]:
         file = StringIO()

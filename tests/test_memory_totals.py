@@ -374,8 +374,8 @@ def test_autocast(run: Callable[..., object]) -> None:
             Of(lambda m, x: m.conv(x).detach(), conv=nn.Conv2d(3, 4, 3)),
             "there is nothing to train: the output depends on no parameter that requires a gradient",
         ),
-        (Of(lambda m, x: 3, conv=nn.Conv2d(3, 4, 3)), "the first output is no tensor of fractions, so there is no loss for it"),
-        (Of(lambda m, x: m.conv(x).argmax(1), conv=nn.Conv2d(3, 4, 3)), "the first output is no tensor of fractions"),
+        (Of(lambda m, x: 3, conv=nn.Conv2d(3, 4, 3)), "the first output is no floating point tensor, so it has no loss"),
+        (Of(lambda m, x: m.conv(x).argmax(1), conv=nn.Conv2d(3, 4, 3)), "the first output is no floating point tensor"),
         (Of(lambda m, x: x[m.conv(x) > 0], conv=nn.Conv2d(3, 4, 3)), "cannot run without data"),
     ],
 )

@@ -57,13 +57,17 @@ def check(
     names = list(dict.fromkeys(targets or []))
     if lock_file.is_dir():
         raise UsageError(f"--lock takes a file, and {lock_file} is a folder: --lock {lock_file / lock.NAME}")
+    if not lock_file.parent.is_dir():
+        raise UsageError(f"--lock {lock_file}: there is no folder {lock_file.parent}")
     tolerances = lock.tolerances_of(tolerance or [])
     for text in input_shape or []:
         parse_option(text)
     asked = any(option is not None for option in (input_shape, batch, settings, dtype))
     if update:
         if not names and not lock_file.exists():
-            raise UsageError(f"there is no {lock_file} yet: name the networks that it shall hold, cnnprof check alexnet --update")
+            raise UsageError(
+                f"there is no {lock_file} yet: name the networks that it shall hold: {lock.accepting(lock.ANY, lock_file)}"
+            )
         under = (
             lock.Locked(tuple(input_shape or ()), batch or 1, (dtype or options.DataType.float32).value, tuple(settings or ()))
             if asked
@@ -74,12 +78,12 @@ def check(
     if asked:
         raise UsageError("the lock says which input, batch, type and settings hold: change them with --update")
     if not lock_file.exists():
-        raise UsageError(f"there is no {lock_file}: cnnprof check NETWORK… --update writes it")
+        raise UsageError(f"there is no {lock_file}: {lock.accepting(lock.ANY, lock_file)} writes it")
     accepted = lock.read(lock_file)
     from cnnprof.check import check as checking
 
     with _progress(len(names or accepted)) as advance:
-        results = checking(names or list(accepted), accepted, tolerances, advance)
+        results = checking(names or list(accepted), accepted, tolerances, lock_file, advance)
     checked.write(results, sys.stdout, output_format.value)
     _summarize_job(results)
     if any(result.error for result in results):

@@ -51,13 +51,13 @@ def compare(
 
     profiles = []
     for one, (_, own) in zip(found, named, strict=True):
-        inputs = (parse_option(own),) if own else shared
+        inputs = (parse_option(own),) if own is not None else shared
         profiles.append(profile_of(one, Conditions(inputs, batch, values, dtype.value, retained=True)))
     made = compared(profiles, by.value)
     where.send(lambda file: write(made, file, where.format, metric, every))
 
 
-def _with_input(text: str) -> tuple[str, str]:
-    """`alexnet@3x227x227` as the target and its input."""
+def _with_input(text: str) -> tuple[str, str | None]:
+    """`alexnet@3x227x227` as the target and its input, None where there is none."""
     name, at, shape = text.rpartition("@")
-    return (name, shape) if at else (text, "")
+    return (name, shape) if at else (text, None)

@@ -119,7 +119,7 @@ def first_output(output: Any) -> Tensor:
     """The first tensor of what a network returned, of which the loss is. Raises TrainingError where it has no fractions."""
     tensor = next(iter(tensors_in(output)), None)
     if tensor is None or not tensor.is_floating_point():
-        raise TrainingError("the first output is no tensor of fractions, so there is no loss for it")
+        raise TrainingError("the first output is no floating point tensor, so it has no loss")
     return tensor
 
 

@@ -37,6 +37,8 @@ class Checked:
     """The command that accepts what it is now."""
     error: str = ""
     """Why it could not be measured."""
+    span: Span | None = None
+    """Where, if it is a line of its spec."""
 
     @property
     def passed(self) -> bool:
@@ -57,6 +59,12 @@ def summary(results: Sequence[Checked]) -> str:
 
 def _number(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
+
+
+def _step(layer: LayerChange) -> str:
+    if layer.was is None:
+        return f"new, {_number(layer.now)}"
+    return f"{layer.was:,} -> {layer.now:,}" if layer.now is not None else f"gone, was {layer.was:,}"
 
 
 def sentence(failure: Failure) -> str:
@@ -81,7 +89,7 @@ def _full(results: Sequence[Checked], file: TextIO) -> None:
         file.writelines(f"  {sentence(failure)}\n" for failure in result.failures)
         for layer in result.layers:
             at = f"  at {layer.span}" if layer.span else ""
-            file.write(f"    {layer.path}: {layer.metric} {_number(layer.was)} -> {_number(layer.now)}{at}\n")
+            file.write(f"    {layer.path}: {layer.metric} {_step(layer)}{at}\n")
         if result.accept:
             file.write(f"  to accept: {result.accept}\n")
     file.write(f"{summary(results)}\n")
@@ -108,19 +116,21 @@ _NAMED = 5
 def _concise(results: Sequence[Checked], file: TextIO) -> None:
     for result in results:
         if result.error:
-            file.write(f"{result.network}: {result.error.partition(chr(10))[0]}\n")
+            file.write(f"{'' if result.span else f'{result.network}: '}{result.error.partition(chr(10))[0]}\n")
         for failure in result.failures:
             span, text = _located(result, failure)
             file.write(f"{f'{span}: ' if span else ''}{result.network}: {text}\n")
+    file.write(f"{summary(results)}\n")
 
 
 def _github(results: Sequence[Checked], file: TextIO) -> None:
     """GitHub's workflow commands: annotations beside the line of the spec."""
     for result in results:
-        lines = [(None, result.error)] if result.error else [_located(result, failure) for failure in result.failures]
+        lines = [(result.span, result.error)] if result.error else [_located(result, failure) for failure in result.failures]
         for span, text in lines:
             place = f"file={_property(span.source.name)},line={span.line},col={span.column}," if span else ""
             file.write(f"::error {place}title={_property(result.network)}::{_data(text)}\n")
+    file.write(f"{summary(results)}\n")
 
 
 def _data(text: str) -> str:
@@ -158,8 +168,10 @@ def _junit(results: Sequence[Checked], file: TextIO) -> None:
         if result.error:
             inner = f"<error>{escape(result.error)}</error>"
         elif result.failures:
-            text = "\n".join(sentence(failure) for failure in result.failures)
-            inner = f"<failure message={quoteattr(sentence(result.failures[0]))}>{escape(text)}</failure>"
+            lines = [_located(result, failure)[1] for failure in result.failures]
+            lines += [f"to accept: {result.accept}"] if result.accept else []
+            metrics = ", ".join(failure.metric for failure in result.failures)
+            inner = f"<failure message={quoteattr(f'{metrics}: not as accepted')}>{escape(chr(10).join(lines))}</failure>"
         file.write(f'  <testcase classname="cnnprof" name={quoteattr(result.network)}>{inner}</testcase>\n')
     file.write("</testsuite>\n")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from cnnprof.compare import METRICS, Aligned, Change, Comparison, Total
@@ -58,8 +58,10 @@ def _amount(value: int | FieldSize, in_bytes: bool) -> str:
 
 
 def _totals(comparison: Comparison) -> list[list[str]]:
-    """A row per metric: its name, the value of each network with its ratio to the first, the winner marked."""
-    return [[total.metric.label, *_cells(total)] for total in comparison.totals]
+    """A row per metric: its name, the value of each network with its ratio to the first, the winner marked. First the inputs,
+    where they differ."""
+    rows = [[total.metric.label, *_cells(total)] for total in comparison.totals]
+    return rows if _common_input(comparison) else [["input", *_inputs(comparison)], *rows]
 
 
 def _cells(total: Total) -> list[str]:
@@ -113,25 +115,44 @@ def _equal(comparison: Comparison) -> int:
 
 def _write_table(comparison: Comparison, file: TextIO, metric: str, every: bool) -> None:
     surface = terminal(file)
-    inputs = [f"{quantities.shapes(p.input_shapes)}, batch {p.batch:,}, {p.dtype}" for p in comparison.profiles]
-    grid = [["input", *inputs], *_totals(comparison)] if len(set(inputs)) > 1 else _totals(comparison)
-    lines: list[Line] = _grid(["", *_headings(comparison)], grid, surface)
-    if len(set(inputs)) == 1:
-        lines = [[("input ", ""), (inputs[0], "")], [], *lines]
+    lines: list[Line] = _grid(["", *_headings(comparison)], _totals(comparison), surface)
+    if common := _common_input(comparison):
+        lines = [[(common, "")], [], *lines]
     if comparison.remark:
         lines += [[], [(comparison.remark, "yellow")]]
     if comparison.rows:
         rows = _layers(comparison, metric, every)
-        lines += [[], *_grid([f"{METRICS[metric].label} by {comparison.by}", *_headings(comparison), "change"], rows, surface)]
-        if not every:
-            lines.append([(f"{_equal(comparison):,} of {len(comparison.rows):,} rows are equal: --all shows them", "dim")])
-        if any(row[-1] == "[~]" for row in rows):
-            lines.append([("[~]: the layer differs, this figure does not", "dim")])
-        if len(comparison.profiles) > 2:
-            lines.append([("change: from the first network to the last", "dim")])
-    lines += [[], [("* the smallest; ratios are to the first", "dim")]]
+        if rows:
+            lines += [[], *_grid([f"{METRICS[metric].label} by {comparison.by}", *_headings(comparison), "change"], rows, surface)]
+        lines += [[(sentence, "dim")] for sentence in _legend(comparison, rows, every)]
+    lines += [[], [(_MARKS, "dim")]]
     lines += [[(note, "yellow")] for note in _notes(comparison)]
     emit(lines, file, surface.styled)
+
+
+_MARKS = "* the smallest; ratios are to the first"
+
+
+def _inputs(comparison: Comparison) -> list[str]:
+    return [f"{quantities.shapes(p.input_shapes)}, batch {p.batch:,}, {p.dtype}" for p in comparison.profiles]
+
+
+def _common_input(comparison: Comparison) -> str:
+    """What all networks were given, as a sentence; empty where it differs, and is a row."""
+    inputs = _inputs(comparison)
+    return f"input {inputs[0]}" if len(set(inputs)) == 1 else ""
+
+
+def _legend(comparison: Comparison, rows: Sequence[Sequence[str]], every: bool) -> Iterator[str]:
+    """What a reader of the second table has to know."""
+    if not rows:
+        yield f"all {len(comparison.rows):,} rows are equal: --all shows them"
+    elif not every:
+        yield f"{_equal(comparison):,} of {len(comparison.rows):,} rows are equal: --all shows them"
+    if any(row[-1] == "[~]" for row in rows):
+        yield f"[~]: the {'kind' if comparison.by == 'kind' else 'layer'} differs, this figure does not"
+    if rows and len(comparison.profiles) > 2:
+        yield "change: from the first network to the last"
 
 
 def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]], surface: Terminal) -> list[Line]:
@@ -167,13 +188,15 @@ def _notes(comparison: Comparison) -> list[str]:
 
 def _write_markdown(comparison: Comparison, file: TextIO, metric: str, every: bool) -> None:
     headings = [f"**{escaped(name)}**" for name in _headings(comparison)]
-    parts = [_markdown(["", *headings], _totals(comparison))]
-    if comparison.remark:
-        parts.append(comparison.remark + "\n")
+    parts = [f"{escaped(common)}\n"] if (common := _common_input(comparison)) else []
+    parts.append(_markdown(["", *headings], _totals(comparison)))
+    notes = [_MARKS, *filter(None, [comparison.remark])]
     if comparison.rows:
         rows = _layers(comparison, metric, every)
-        parts.append(_markdown([f"{METRICS[metric].label} by {comparison.by}", *headings, "change"], rows))
-    parts += [f"- {escaped(note)}\n" for note in _notes(comparison)]
+        if rows:
+            parts.append(_markdown([f"{METRICS[metric].label} by {comparison.by}", *headings, "change"], rows))
+        notes += _legend(comparison, rows, every)
+    parts.append("".join(f"- {escaped(note)}\n" for note in [*notes, *_notes(comparison)]))
     file.write(encodable("\n".join(parts), file))
 
 
@@ -186,11 +209,14 @@ def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _write_latex(comparison: Comparison, file: TextIO, metric: str, every: bool) -> None:
     names = _headings(comparison)
     lines = as_latex.tabular([False, *[True] * len(names)], ["", *names], _totals(comparison))
+    notes = [*filter(None, [_common_input(comparison)]), _MARKS, *filter(None, [comparison.remark])]
     if comparison.rows:
-        headings = [f"{METRICS[metric].label} by {comparison.by}", *names, "change"]
-        lines += ["", *as_latex.tabular([False, *[True] * (len(names) + 1)], headings, _layers(comparison, metric, every))]
-    notes = ["* the smallest; ratios are to the first", *filter(None, [comparison.remark]), *_notes(comparison)]
-    as_latex.emit([as_latex.NEEDED, *lines, *(f"% {note}" for note in notes)], file)
+        rows = _layers(comparison, metric, every)
+        if rows:
+            headings = [f"{METRICS[metric].label} by {comparison.by}", *names, "change"]
+            lines += ["", *as_latex.tabular([False, *[True] * (len(names) + 1)], headings, rows)]
+        notes += _legend(comparison, rows, every)
+    as_latex.emit([as_latex.NEEDED, *lines, *(f"% {note}" for note in [*notes, *_notes(comparison)])], file)
 
 
 def to_dict(comparison: Comparison) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from cnnprof.verify_memory import Measurement, MemoryVerification, Verdict
 _LABELS = max(len(DEFINITIONS[key].label) for key in ("live_bytes", "saved_bytes", "inference_peak_bytes", "training_peak_bytes"))
 _STYLES = {Verdict.DIFFERS: "bold red"}
 _MEANINGS = {
-    Verdict.WORKSPACE: "workspace: kernels allocate memory for themselves while they run, of which no operator tells",
+    Verdict.WORKSPACE: "workspace: more than predicted, since kernels allocate memory for themselves while they run, of which no "
+    "operator tells; only less than predicted would be an error",
     Verdict.EXPLAINED: "explained: another figure, for these reasons",
     Verdict.DIFFERS: "DIFFERS: nothing that is known explains it",
 }
@@ -32,7 +33,7 @@ def _lines(found: MemoryVerification, surface: Terminal) -> Iterator[Line]:
     yield title(found.profile, surface)
     if training:
         yield [(f"training: {training.optimizer}, {training.loss} loss, an iteration that is not the first", "")]
-    rows = [("predicted", "measured", "difference", "of it", "verdict"), *map(_cells, found.measurements)]
+    rows = [("predicted", "measured", "difference", "of measured", "verdict"), *map(_cells, found.measurements)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     source = ""
     for one in found.measurements:
@@ -60,7 +61,7 @@ def _cells(one: Measurement) -> tuple[str, ...]:
     return (
         f"{one.predicted:,}",
         f"{one.measured:,}",
-        f"{one.predicted - one.measured:+,}" if one.predicted != one.measured else "0",
+        f"{one.measured - one.predicted:+,}" if one.predicted != one.measured else "0",
         f"{one.share:+.2f} %",
         one.verdict.value,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import keyword
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from cnnprof.errors import Source, Span, SpecError, did_you_mean
@@ -413,6 +413,9 @@ class _Parser:
             }
             return Arguments(node.span, (), named)
         nodes = node.items if isinstance(node, reader.Sequence) else (node,)
+        for item in nodes:
+            if isinstance(item, Mapping) and all(entry.key.text in by_name for entry in item.entries):
+                raise SpecError("type", "arguments stand in order or by name, not both", item.span, _all_by_name(nodes, in_order))
         values = [
             self.argument(item, known, in_order[index] if index < len(in_order) else None) for index, item in enumerate(nodes)
         ]
@@ -519,3 +522,14 @@ def _called(branch: Branch) -> list[str]:
             for _, inner in call.branches:
                 names += _called(inner)
     return names
+
+
+def _all_by_name(nodes: Iterable[Node], parameters: Iterable[Parameter]) -> str:
+    """How the same arguments are written by name."""
+    texts: list[tuple[str, Node]] = []
+    for node, parameter in zip(nodes, parameters, strict=False):
+        if isinstance(node, Mapping):
+            texts += [(entry.key.text, entry.value) for entry in node.entries]
+        else:
+            texts.append((parameter.name, node))
+    return f"name them all: {{{', '.join(f'{name}: {node.text}' for name, node in texts if isinstance(node, Scalar))}}}"
