@@ -66,7 +66,9 @@ def _bars(axis: Any, values: Mapping[str, float], title: str, label: str) -> Non
     """Horizontal bars, the least at the top, cnnprof's in its colour."""
     names = sorted(values, key=lambda name: -values[name])
     colours = [OURS if name.startswith("cnnprof") else BARE if name.startswith(("forward", "python")) else THEIRS for name in names]
-    axis.bar_label(axis.barh(names, [values[name] for name in names], color=colours), fmt=_digits, padding=3, fontsize=7)
+    axis.bar_label(axis.barh(names, [values[name] for name in names], color=colours), fmt=_digits, padding=3, fontsize=8)
+    for text, name in zip(axis.get_yticklabels(), names, strict=True):
+        text.set_fontweight("bold" if name.startswith("cnnprof") else "normal")
     axis.set(title=title, xlabel=label)
     axis.margins(x=0.15)
 
@@ -85,12 +87,11 @@ def _speed(result: Result) -> Any:
     """Each side's time for the largest residual network, the first call and later ones; else for the first network there is."""
     names = list(dict.fromkeys(line["what"] for line in result["lines"]))
     chosen = [name for name in names if _NETWORK in name] or names[:1]
-    figure, axes = _panels(len(chosen), 5.5 * len(chosen), 4.5)
+    figure, axes = _panels(len(chosen), 6 * len(chosen), 5)
     for axis, name in zip(axes, chosen, strict=True):
         values = _medians([line for line in result["lines"] if line["what"] == name])
-        axis.set_xscale("log")
         shown = {side.replace(name, "cnnprof"): 1000 * value for side, value in values.items()}
-        _bars(axis, shown, name.removeprefix("cnnprof "), "ms")
+        _bars(axis, shown, f"{name.removeprefix('cnnprof ')}{'' if 'first' in name else ', later calls'}", "ms, less is better")
     return figure
 
 

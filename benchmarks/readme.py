@@ -21,6 +21,8 @@ README = ROOT / "README.md"
 CHART = ROOT / "benchmarks" / "speed.svg"
 TOOLS = ("cnnprof", "torchinfo", "torchsummary", "fvcore", "ptflops", "thop", "calflops", "FlopCounterMode")
 NETWORK = "resnet152"
+SIDES = """In brackets: where the module is, if not where the documentation of the tool has it. `ptflops aten` is its other backend.
+The forward pass is torch's alone, whose own kernels take longer on the meta device than the shape rules of cnnprof."""
 BLOCK = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- end of benchmarks -->)", re.DOTALL)
 
 Result = Mapping[str, Any]
@@ -71,16 +73,22 @@ def block(results: Mapping[str, Result]) -> str:
     about = results["speed"]
     machine = ", ".join(str(about[key]) for key in ("date", "python", "platform", "processors"))
     versions = results["side_effects"]["versions"]
-    return f"{table(results)}\n\n![The time from a module to its figures](benchmarks/speed.svg)\n\n{machine}; {versions}.\n"
+    return (
+        f"{table(results)}\n\n![The time from a module to its figures](benchmarks/speed.svg)\n\n{SIDES}\n\n{machine}; {versions}.\n"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes the page and the chart."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.readme", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="what python -m benchmarks -o FOLDER has written")
     folder = parser.parse_args(argv).folder
-    names = ("agreement", "side_effects", "speed", "process")
-    results = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+    files = {name: folder / f"{name}.json" for name in ("agreement", "side_effects", "speed", "process")}
+    if missing := [file.name for file in (*files.values(), folder / CHART.name) if not file.is_file()]:
+        parser.error(f"{folder} lacks {', '.join(missing)}: python -m benchmarks -o {folder} writes them, with matplotlib")
+    results = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
     page = README.read_text(encoding="utf-8")
     if not BLOCK.search(page):
         raise SystemExit("README.md has no place for the benchmarks")

@@ -129,7 +129,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not chosen.no_first:
         of, troubles = first(BOUNDED if BOUNDED in chosen.networks else chosen.networks[0], tools, 3)
         found, notes = found + of, notes + troubles
-    report(found, [versions(tools), *notes, *faster(found)], chosen.output)
+    threads = f"torch computes on {torch.get_num_threads()} threads: what else runs on them slows the peers on the CPU most"
+    report(found, [versions(tools), threads, *notes, *faster(found)], chosen.output)
 
 
 if __name__ == "__main__":

@@ -169,9 +169,19 @@ def options(description: str, runs: int, fewest: int) -> argparse.ArgumentParser
             raise argparse.ArgumentTypeError(f"a median needs at least {fewest} runs")
         return number
 
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    def writable(text: str) -> Path:
+        if not Path(text).absolute().parent.is_dir():
+            raise argparse.ArgumentTypeError(f"there is no folder {Path(text).parent}")
+        if Path(text).is_dir():
+            raise argparse.ArgumentTypeError(f"{text} is a folder")
+        return Path(text)
+
+    program = getattr(sys.modules["__main__"].__spec__, "name", None)
+    parser = argparse.ArgumentParser(
+        prog=program and f"python -m {program}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=enough, default=runs, metavar="N", help=f"rounds, at least {fewest} (default {runs})")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write every sample to this file too, as JSON")
+    parser.add_argument("-o", "--output", type=writable, metavar="FILE", help="write every sample to this file too, as JSON")
     return parser
 
 
@@ -188,12 +198,13 @@ def machine() -> dict[str, str]:
 def report(lines: Sequence[Line], notes: Sequence[str], output: Path | None, more: Mapping[str, object] | None = None) -> None:
     """Prints the machine, the table and the notes; writes the samples to `output` if there is one, and `more` with them."""
     about = machine()
-    over = [line.what for line in lines if line.verdict == "OVER"]
+    over = [f"{line.what} against {line.against}" for line in lines if line.verdict == "OVER"]
     print(", ".join(about.values()))
     print(table(lines))
     for note in notes:
         print(note)
-    print(f"over the bound: {'; '.join(over)}" if over else "nothing is over its bound")
+    if any(line.bound is not None for line in lines):
+        print(f"over the bound: {'; '.join(over)}" if over else "nothing is over its bound")
     if output is not None:
         rows = [{**asdict(line), "ratio": line.ratio, "verdict": line.verdict} for line in lines]
         output.write_text(

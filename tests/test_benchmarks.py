@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,25 @@ def test_plain_networks_are_those_of_the_same_name(name: str) -> None:
 def test_scripts_are_programs(peer: Tool) -> None:
     for device in peer.devices:
         compile(script(Side(peer, device)), peer.name, "exec")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["readme", "{folder}"], "lacks agreement.json, side_effects.json, speed.json, process.json, speed.svg"),
+        (["speed", "-o", "{folder}/none/speed.json"], "there is no folder"),
+        (["growth", "-o", "{folder}"], "is a folder"),
+        (["startup", "--runs", "1"], "at least"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_measured(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *options = [argument.format(folder=tmp_path) for argument in arguments]
+    with pytest.raises(SystemExit) as ended:
+        import_module(f"benchmarks.{name}").main(options)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_each_benchmark_has_a_chart_and_a_program() -> None:
