@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -329,6 +331,36 @@ def test_no_grad() -> None:
     assert found.training.saved_bytes == 3 * MAP
     kept = [row.cost.retained_bytes for row in leaves(found.root)]
     assert kept == [*[0, 0] * 3, 0, MAP, 0, MAP, 0, MAP]
+
+
+FIRST = """
+import sys
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+import cnnprof
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(4, 64, 1), nn.Conv2d(64, 4, 1)
+
+    def forward(self, x):
+        wide = self.wide(x)
+        return checkpoint(self.narrow, wide, use_reentrant=False)
+
+net = nn.Sequential(Block(), Block())
+assert "torch._dynamo" not in sys.modules
+found = [cnnprof.profile(net, (4, 32, 32)).inference_peak.bytes for _ in range(2)]
+assert "torch._dynamo" in sys.modules
+print(*found)
+"""
+
+
+def test_the_first_checkpoint_of_a_process_keeps_nothing() -> None:
+    """It imports torch's compiler, which leaves garbage that holds on to the frames from which it was imported."""
+    found = subprocess.run([sys.executable, "-c", FIRST], check=True, capture_output=True, text=True, timeout=120).stdout
+    channel = 32 * 32 * 4
+    assert found.split() == 2 * [str((4 + 4 + 64 + 4) * channel)]  # the input, the first block's output, wide, narrow
 
 
 def test_checkpoints_retain_less() -> None:

@@ -6,6 +6,7 @@ user's own `forward` calls them; what torch's layers call is their own affair.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 from torch.utils._pytree import SUPPORTED_NODES, tree_leaves
 
 from cnnprof.errors import CnnprofError
@@ -145,6 +146,8 @@ _OPERATORS = _Operators()
 
 
 _EMPTY = torch.ops.aten.empty.memory_format
+_COMPILER = "torch._dynamo"
+"""What torch's compiler is imported as: by a checkpoint, and by kernels that are written in Python."""
 _autocasts = torch._C._is_any_autocast_enabled
 
 
@@ -171,6 +174,10 @@ class Trace(MetaMode):
         self.functions: _Functions | None = None
         self.naming = False
         """Whether `functions` is on the stack of modes: only then a function call costs anything."""
+        self.depth = 0
+        """How many modes of others are below it."""
+        self.compiler = _COMPILER in sys.modules
+        """Whether torch's compiler was imported before."""
 
     def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Runs the module, whose parameters and buffers have to be on the device of the arguments."""
@@ -193,6 +200,7 @@ class Trace(MetaMode):
         before = module_hooks.register_module_forward_pre_hook(self.enter)  # type: ignore[arg-type]  # which may return other arguments
         after = module_hooks.register_module_forward_hook(self.leave, with_kwargs=True, always_call=True)
         self.functions = _Functions(self)
+        self.depth = torch._C._len_torch_function_stack()
         try:
             yield
         finally:
@@ -242,14 +250,20 @@ class Trace(MetaMode):
             self.name_functions(True)
 
     def name_functions(self, on: bool) -> None:
-        """Switches the mode that sees function calls on or off."""
-        if on != self.naming:
-            self.naming = on
-            assert self.functions is not None  # in `hooked`
-            if on:
-                self.functions.__enter__()  # type: ignore[no-untyped-call]  # torch left it untyped
-            else:
-                self.functions.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        """Switches the mode that sees function calls on or off, below those of a `forward`: `with torch.device(...)` is one."""
+        if on == self.naming:
+            return
+        self.naming = on
+        assert self.functions is not None  # in `hooked`
+        above = []
+        while torch._C._len_torch_function_stack() > self.depth + (not on):
+            above.append(_pop_mode())
+        if on:
+            _push_mode(self.functions)
+        else:
+            _pop_mode()
+        for mode in reversed(above):
+            _push_mode(mode)
 
     def function(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a function that a user's `forward` calls. What ran no operator leaves no trace."""
@@ -306,6 +320,9 @@ class Trace(MetaMode):
             del call.events[noted:]
             args, kwargs = moved
             output = self.answer(func, args, kwargs)
+        if not self.compiler and _COMPILER in sys.modules:
+            self.compiler = True
+            gc.collect()  # its import leaves the frames from which it came in a cycle, and these keep tensors alive
         outputs = [output] if type(output) is Tensor else tensors_in(output)
         if following is not None:
             self.fields.follow(following, args, kwargs, outputs)
