@@ -70,6 +70,8 @@ class Call:
     field: Field = NO_FIELD
     """The receptive field of its first output."""
     events: list[Operation | Call] = field_of(default_factory=list)
+    like: Call | None = None
+    """An earlier call that did the same: of a module with the same arguments and the same sizes of all its tensors."""
 
     def calls(self) -> Iterator[Call]:
         """The calls that it made."""
@@ -142,7 +144,8 @@ def _unknown(args: Any, kwargs: Any, output: Any) -> None:
     return None
 
 
-_OPERATORS = _Operators()
+OPERATORS = _Operators()
+"""What a trace needs to know of each."""
 
 
 _EMPTY = torch.ops.aten.empty.memory_format
@@ -306,7 +309,7 @@ class Trace(MetaMode):
         kwargs = kwargs or {}
         if func is _EMPTY and args[0] == [0]:
             return self.answer(func, args, kwargs)  # a reserve of no bytes, which torch.batch_norm makes for cuDNN
-        name, make, products, new, moves, following = _OPERATORS[func]
+        name, make, products, new, moves, following = OPERATORS[func]
         call = self.stack[-1]
         noted = len(call.events)
         try:
