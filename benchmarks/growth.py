@@ -8,7 +8,8 @@
     summarize  the command as a whole process: layers, batch, width, and the resolution of ResNet-18
 
 All but the last in this process and on the meta device, each side once before anything is counted; then they take turns, each with
-an untimed run right before the timed one. The ratio is that of the medians. With -o the file has every curve, point by point.
+an untimed run first and then for a third of a second. The ratio is that of the medians. With -o the file has every curve, point by
+point.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 
 The networks are benchmarks/plain_networks.py, torch alone. Each tool has a module of its own, in eval(), and is called as its
 documentation shows it, output thrown away; where a tool can take a module on the meta device, that is a side of its own. Every side
-runs once before anything is counted, then they take turns, each with an untimed run right before the timed one, so that none pays
-for what another left in the caches. The ratio is that of the medians: above 1 the other side is faster.
+runs once before anything is counted, then they take turns. In its turn a side runs once untimed, so that none pays for what another
+left in the caches, then over and over for a third of a second. The ratio is that of the medians: above 1 the other side is faster.
 A first call is the first thing that a new process does once it has imported the tool and constructed the module.
 """
 

@@ -97,17 +97,26 @@ def _trouble(work: Callable[[], object]) -> str:
     return ""
 
 
-def seconds(work: Callable[[], object]) -> Callable[[], float]:
-    """A function that does the work twice and returns how long it took the second time.
+VISIT = 0.3
+"""Seconds for which a side repeats what it does before the next one's turn."""
 
-    Otherwise a side would pay for what the side before it has left in the caches, and a fast one most.
+
+def seconds(work: Callable[[], object]) -> Callable[[], float]:
+    """A function that does the work once, then over and over for `VISIT` seconds, and returns the median of how long that took.
+
+    The first time a side pays for what the side before it has left in the caches, and a fast one most; and a single time says little
+    of something short.
     """
 
     def timed() -> float:
         work()
-        start = time.perf_counter()
-        work()
-        return time.perf_counter() - start
+        times: list[float] = []
+        until = time.perf_counter() + VISIT
+        while not times or time.perf_counter() < until:
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - start)
+        return median(times)
 
     return timed
 

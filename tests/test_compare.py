@@ -109,6 +109,12 @@ def test_machine_formats() -> None:
     assert read["totals"]["params"] == [105_506, 61_706]
     rows = list(csv.reader(StringIO(text("lenet", "lenet5", format="csv"))))
     assert rows[:2] == [["metric", "lenet", "lenet5"], ["params", "105506", "61706"]]
+    rows = list(csv.reader(StringIO(text("lenet", "lenet5", by="kind", format="csv"))))
+    assert rows[:2] == [["metric", "path", "layer", "lenet", "lenet5", "change"], ["params", "", "", "105506", "61706", ""]]
+    assert ["products", "Conv2d", "", "1280000", "357600", "changed"] in rows
+    rows = list(csv.reader(StringIO(text("lenet", "lenet5", by="layer", format="csv", metric="params"))))
+    assert ["params", "", "Flatten", "0", "0", "="] in [[row[0], "", *row[2:]] for row in rows]
+    assert {len(row) for row in rows} == {6}
     markdown = text("lenet", "lenet5", by="layer", format="markdown", every=True)
     tables = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len({line.count("|") - line.count("\\|") for line in tables[:7]}) == 1

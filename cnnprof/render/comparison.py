@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from cnnprof.compare import METRICS, Aligned, Change, Comparison, Total
 from cnnprof.errors import UsageError, did_you_mean
-from cnnprof.profiling.profile import Cost, FieldSize
+from cnnprof.profiling.profile import FieldSize
 from cnnprof.render import as_latex, quantities, text
 from cnnprof.render.as_markdown import escaped
 from cnnprof.render.terminal import Line, Terminal, emit, encodable, terminal
@@ -252,18 +252,17 @@ def _write_json(comparison: Comparison, file: TextIO, metric: str, every: bool) 
 
 def _write_csv(comparison: Comparison, file: TextIO, metric: str, every: bool) -> None:
     lines = csv.writer(file, lineterminator="\n")
-    lines.writerow(["metric", *_headings(comparison)])
+    layered = comparison.by != "total"
+    lines.writerow(["metric", *["path", "layer"] * layered, *_headings(comparison), *["change"] * layered])
     for total in comparison.totals:
-        lines.writerow([total.key, *("" if v is None else v if isinstance(v, int) else quantities.axes(v) for v in total.values)])
+        values = ["" if v is None else v if isinstance(v, int) else quantities.axes(v) for v in total.values]
+        lines.writerow([total.key, *["", ""] * layered, *values, *[""] * layered])
     of = METRICS[metric].of_cost
-    assert of is not None
+    assert of is not None  # `write` refuses the others
     for row in comparison.rows:
-        lines.writerow([f"{metric} of {_label(row, comparison.by)}", *_present(row, of)])
-
-
-def _present(row: Aligned, of: Callable[[Cost], int]) -> list[int | str]:
-    """The figure of each network that has the layer, and nothing for the others."""
-    return ["" if name is None else of(cost) for name, cost in zip(row.names, row.costs, strict=True)]
+        cells = ["" if name is None else of(cost) for name, cost in zip(row.names, row.costs, strict=True)]
+        layer = "" if comparison.by == "kind" else quantities.plain(row.name)
+        lines.writerow([metric, quantities.plain(row.path), layer, *cells, row.change.value])
 
 
 _FORMATS: Mapping[str, Callable[[Comparison, TextIO, str, bool], None]] = {
