@@ -104,8 +104,8 @@ VISIT = 0.3
 def seconds(work: Callable[[], object]) -> Callable[[], float]:
     """A function that does the work once, then over and over for `VISIT` seconds, and returns the median of how long that took.
 
-    The first time a side pays for what the side before it has left in the caches, and a fast one most; and a single time says little
-    of something short.
+    The first time a side pays for what the side before it has left in the caches, and a fast one most; and of something short, one
+    time says little.
     """
 
     def timed() -> float:
