@@ -73,7 +73,7 @@ class _Rows:
         path = self.paths.get(module, "")
         note = "recursive" if module in self.seen else ""
         self.seen.add(module)
-        if call.whole and not module._modules:  # nearly always: it is to be fast here
+        if call.whole:  # nearly always: it is to be fast here
             return self.row(call, module, path, depth, note)
         named = (path, kind_of(module), arguments_of(module), depth, call.inputs, call.outputs)
         if self.is_container(call, module, depth):
@@ -95,22 +95,10 @@ class _Rows:
         else:
             kind, arguments, sizes, terms = known.kind, known.arguments, known.param_shapes, known.product_terms
             cost = known.cost.with_memory(*self.memory(call))
-        row = Layer(
-            path,
-            kind,
-            arguments,
-            depth,
-            call.inputs,
-            call.outputs,
-            cost,
-            sizes,
-            terms,
-            note,
-            (),
-            call.field.size,
-            call.field.stride,
-        )
-        self.made[id(call)] = row, own
+        field = call.field
+        row = Layer(path, kind, arguments, depth, call.inputs, call.outputs, cost, sizes, terms, note, (), field.size, field.stride)
+        if call.like is None:
+            self.made[id(call)] = row, own
         return row
 
     def is_container(self, call: Call, module: nn.Module, depth: int) -> bool:
