@@ -64,18 +64,51 @@ def _seconds(lines: Sequence[Result], ours: str, tool: str, unit: str) -> str:
     return f"{_shown(median(line['against_samples']))} ({1 / line['ratio']:.1f} x)"
 
 
+def best(tallies: Sequence[Result]) -> str:
+    """Which of the others is right most often, be it on the meta device."""
+    texts = []
+    for group in ("networks", "modules"):
+        others = [t for t in tallies if (t["group"], t["quantity"]) == (group, "products") and not t["side"].startswith("cnnprof")]
+        first = max(others, key=lambda one: one["right"])
+        texts.append(f"{first['side']} with {first['right']} of {first['of']} {group}")
+    return f"Right most often of the others: {', '.join(texts)}."
+
+
+def weak(lines: Sequence[Result]) -> str:
+    """In which comparisons another tool does better than cnnprof, and in which cnnprof takes more than the bound."""
+    faster: dict[str, list[str]] = {}
+    for line in sorted(lines, key=lambda line: -float(line["ratio"])):
+        if line["against"] in TOOLS and line["ratio"] > 1:
+            faster.setdefault(_network(line), []).append(f"{line['against']} ({1 / line['ratio']:.2f} of its {_quantity(line)})")
+    over = [line for line in lines if line["bound"] and line["ratio"] > line["bound"]]
+    texts = [f"for {network} {', '.join(tools)}" for network, tools in faster.items()]
+    aims = [
+        f"for {_network(line)} {line['ratio']:.2f} of {line['against']}'s {_quantity(line)}, not {line['bound']}" for line in over
+    ]
+    return f"Better than cnnprof: {'; '.join(texts) or 'none'}. Not as good as is aimed at: {'; '.join(aims) or 'nothing'}."
+
+
+def _network(line: Result) -> str:
+    return str(line["what"]).removeprefix("cnnprof ").removeprefix("summarize ")
+
+
+def _quantity(line: Result) -> str:
+    return "time" if line["unit"] == "s" else "memory"
+
+
 def _shown(seconds: float) -> str:
     return f"{seconds * 1000:,.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 def block(results: Mapping[str, Result]) -> str:
-    """The table, the machine and the versions, and the chart."""
+    """The table and the chart, what is weak, the machine and the versions."""
     about = results["speed"]
     machine = ", ".join(str(about[key]) for key in ("date", "python", "platform", "processors"))
     versions = results["side_effects"]["versions"]
-    return (
-        f"{table(results)}\n\n![The time from a module to its figures](benchmarks/speed.svg)\n\n{SIDES}\n\n{machine}; {versions}.\n"
-    )
+    most = best(results["agreement"]["tallies"])
+    weaker = weak([line for name in ("speed", "process") for line in results[name]["lines"]])
+    chart = f"![The time from a module to its figures](benchmarks/{CHART.name})"
+    return "\n\n".join((table(results), f"{most} {weaker}", chart, SIDES, f"{machine}; {versions}.\n"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -25,6 +25,7 @@ from benchmarks.isolation import NoAnswerError, isolated
 from benchmarks.peers import CNNPROF, PEERS, TORCH, Ask, Example, Figures, Side, Tool
 from benchmarks.plain_networks import NETWORKS
 from benchmarks.process import script
+from benchmarks.readme import best, weak
 from benchmarks.speed import faster
 from benchmarks.timing import Line, drop_failing, process, table
 from cnnprof.published import figures
@@ -286,6 +287,35 @@ def test_what_cannot_be_written_is_refused_before_anything_is_measured(
         import_module(f"benchmarks.{name}").main(options)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_page_names_the_best_of_the_others() -> None:
+    def of(group: str, side: str, right: int) -> dict[str, Any]:
+        return {"group": group, "side": side, "quantity": "products", "right": right, "of": 9}
+
+    sides = {"cnnprof": 9, "cnnprof (cpu)": 8, "thop": 4, "fvcore (meta)": 7}
+    assert best([of(group, *side) for group in ("networks", "modules") for side in sides.items()]) == (
+        "Right most often of the others: fvcore (meta) with 7 of 9 networks, fvcore (meta) with 7 of 9 modules."
+    )
+
+
+def test_the_page_says_what_is_weak() -> None:
+    def line(what: str, against: str, ratio: float, bound: float | None = None, unit: str = "s") -> dict[str, Any]:
+        return {"what": what, "against": against, "ratio": ratio, "bound": bound, "unit": unit}
+
+    lines = [
+        line("cnnprof lenet5", "thop", 1.25),
+        line("cnnprof lenet5", "ptflops", 2.0),
+        line("cnnprof lenet5", "forward pass on meta", 1.5),
+        line("cnnprof resnet152", "torchinfo", 0.15, 0.1),
+        line("cnnprof resnet152", "fvcore", 0.04, 0.05),
+        line("cnnprof summarize resnet152", "import torch", 1.2, 1.15, "MiB"),
+    ]
+    assert weak(lines) == (
+        "Better than cnnprof: for lenet5 ptflops (0.50 of its time), thop (0.80 of its time). Not as good as is aimed at: "
+        "for resnet152 0.15 of torchinfo's time, not 0.1; for resnet152 1.20 of import torch's memory, not 1.15."
+    )
+    assert weak(lines[4:5]) == "Better than cnnprof: none. Not as good as is aimed at: nothing."
 
 
 def test_each_benchmark_has_a_chart_and_a_program() -> None:
