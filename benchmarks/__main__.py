@@ -58,10 +58,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(argv)
     if unknown := set(chosen.names) - set(QUICK):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}: there are {', '.join(QUICK)}")
-    if chosen.output is not None and chosen.output.exists() and not chosen.output.is_dir():
-        parser.error(f"{chosen.output} is no folder")
     if chosen.output is not None:
-        chosen.output.mkdir(parents=True, exist_ok=True)
+        try:
+            chosen.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            parser.error(f"{chosen.output} cannot be a folder: {error.strerror}")
         if not chart.available():
             print("matplotlib is not installed: no charts", file=sys.stderr)
     for name in chosen.names or QUICK:

@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.isolation import NoAnswerError, isolated
 from benchmarks.peers import CNNPROF, PEERS, Device, Example, Figures, Side, Tool, installed, quiet, sides, versions
-from benchmarks.timing import aligned, machine, progress
+from benchmarks.timing import aligned, machine, progress, writable
 
 LARGEST = 1_500_000_000
 """Bytes of parameters beyond which no module is made on the CPU."""
@@ -309,7 +309,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--all", action="store_true", help="what each tool says of each network and module too")
     parser.add_argument("--quick", action="store_true", help="a few networks, every fourth module")
     parser.add_argument("--only", choices=("networks", "modules"), help="half of it")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write every answer to this file too, as JSON")
+    parser.add_argument("-o", "--output", type=writable, metavar="FILE", help="write every answer to this file too, as JSON")
     chosen = parser.parse_args(argv)
     tools, missing = installed([CNNPROF, *PEERS])
     with quiet():

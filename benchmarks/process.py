@@ -3,9 +3,10 @@
     python -m benchmarks.process
 
 A script constructs the ResNet-152 of benchmarks/plain_networks.py, torch alone, and prints what the tool says of it, as the tool's
-documentation shows it: on the CPU, and where the tool can, with a module on the meta device too. All sides run once before anything
-is counted, then they take turns. The ratio is that of the medians: above 1 the other side is faster, or takes less memory. Memory
-is the largest resident set of the one process. `python -c "import torch"` is what all of them have in common.
+documentation shows it: on the CPU, and where the tool can, with a module on the meta device too. Such a script with cnnprof.profile
+is a side of its own. All sides run once before anything is counted, then they take turns. The ratio is that of the medians: above 1
+the other side is faster, or takes less memory. Memory is the largest resident set of the one process. `python -c "import torch"` is
+what all of them have in common.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from shutil import copy
 from statistics import median
 
 from benchmarks import plain_networks
-from benchmarks.peers import PEERS, Side, installed, sides, versions
+from benchmarks.peers import CNNPROF, PEERS, Side, installed, sides, versions
 from benchmarks.speed import faster
 from benchmarks.startup import TORCH, program
 from benchmarks.timing import Line, Run, drop_failing, interleaved, options, process, report
 
 NETWORK = "resnet152"
 OURS = f"cnnprof summarize {NETWORK}"
+SCRIPT = "script with cnnprof"
 AGAINST_THE_FASTEST = 0.85
 
 
@@ -47,7 +49,7 @@ def commands(asked: Sequence[Side], folder: Path) -> dict[str, Callable[[], Run]
     for number, side in enumerate(asked):
         path = folder / f"script{number}.py"
         path.write_text(script(side), encoding="utf-8")
-        work[side.name] = process(sys.executable, path)
+        work[f"{SCRIPT} ({side.device})" if side.tool is CNNPROF else side.name] = process(sys.executable, path)
     return work
 
 
@@ -56,7 +58,7 @@ def lines(runs: Mapping[str, Sequence[Run]]) -> list[Line]:
     time = {name: tuple(run.seconds for run in of) for name, of in runs.items()}
     memory = {name: tuple(run.peak_mib for run in of) for name, of in runs.items()}
     others = [TORCH, *sorted((name for name in runs if name not in {OURS, TORCH}), key=lambda name: median(time[name]))]
-    fastest = others[1] if len(others) > 1 else None
+    fastest = next((name for name in others[1:] if not name.startswith(SCRIPT)), None)
     bounds = {fastest: AGAINST_THE_FASTEST}
     return [
         *(Line(OURS, "s", time[OURS], name, time[name], bounds.get(name)) for name in others),
@@ -67,12 +69,12 @@ def lines(runs: Mapping[str, Sequence[Run]]) -> list[Line]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints the table."""
     chosen = options(__doc__ or "", runs=7, fewest=3).parse_args(argv)
-    tools, missing = installed(PEERS)
+    tools, missing = installed([CNNPROF, *PEERS])
     with tempfile.TemporaryDirectory() as folder:
         work = commands(sides(tools), Path(folder))
         notes = [*missing, *drop_failing(work)]
         found = lines(interleaved(work, chosen.runs))
-    peers = [line for line in found if line.unit == "s" and line.against != TORCH]
+    peers = [line for line in found if line.unit == "s" and line.against != TORCH and not line.against.startswith(SCRIPT)]
     report(found, [versions(tools), *notes, *faster(peers)], chosen.output)
 
 

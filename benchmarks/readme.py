@@ -2,7 +2,8 @@
 
     python -m benchmarks.readme FOLDER
 
-The table stands between two comments of the page. Of the peers it has the variant that their documentation shows, on the CPU.
+The table stands between two comments of the page. Of the peers it has the variant that their documentation shows, on the CPU. All
+results have to be of one run.
 """
 
 from __future__ import annotations
@@ -16,13 +17,26 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.process import SCRIPT
+from benchmarks.side_effects import ALONE
+from benchmarks.startup import TORCH
+
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 CHART = ROOT / "benchmarks" / "speed.svg"
 TOOLS = ("cnnprof", "torchinfo", "torchsummary", "fvcore", "ptflops", "thop", "calflops", "FlopCounterMode")
 NETWORK = "resnet152"
-SIDES = """In brackets: where the module is, if not where the documentation of the tool has it. `ptflops aten` is its other backend.
-The forward pass is torch's alone, whose own kernels take longer on the meta device than the shape rules of cnnprof."""
+NOISE = 0.05
+"""Below which no side is called faster."""
+FILES = ("agreement", "side_effects", "speed", "process", "startup", "growth", "added")
+SAME = ("python", "platform", "processors", "commit")
+"""What the results of one run have in common."""
+ABOUT = (
+    "x: how many times as long as cnnprof. Each tool is called as its documentation shows: the peers on the CPU, cnnprof on the "
+    "meta device; in the chart, brackets say where the module is if elsewhere. `ptflops aten` is the other backend of ptflops. "
+    "The forward pass is torch's alone: its kernels take longer on the meta device than the shape rules of cnnprof, which runs "
+    "like layers on like inputs once."
+)
 BLOCK = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- end of benchmarks -->)", re.DOTALL)
 
 Result = Mapping[str, Any]
@@ -30,8 +44,10 @@ Result = Mapping[str, Any]
 
 def table(results: Mapping[str, Result]) -> str:
     """The rows of the tools, as Markdown."""
-    heading = ("", "right: networks", "right: modules", "profile a ResNet-152", "whole process", "leaves changed")
-    rows = [heading, ("---", *("---:",) * 4, "---"), *(row(tool, results) for tool in TOOLS)]
+    right = ("parameters right: networks", "products right: networks", "products right: modules")
+    heading = ("", *right, "profile a ResNet-152", "whole process", "leaves changed")
+    rows: list[tuple[str, ...]] = [heading, ("---", *("---:",) * 5, "---")]
+    rows += [row(tool, results) for tool in TOOLS]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
@@ -41,6 +57,7 @@ def row(tool: str, results: Mapping[str, Result]) -> tuple[str, ...]:
     left = results["side_effects"]["left"][tool]["a pass"]["changes"]
     return (
         tool,
+        _right(tallies, "networks", tool, "params"),
         _right(tallies, "networks", tool),
         _right(tallies, "modules", tool),
         _seconds(results["speed"]["lines"], f"cnnprof {NETWORK}", tool, "s"),
@@ -49,9 +66,9 @@ def row(tool: str, results: Mapping[str, Result]) -> tuple[str, ...]:
     )
 
 
-def _right(tallies: Sequence[Result], group: str, tool: str) -> str:
-    """How many counts of products are right, of all; a dash for a tool that has none."""
-    found = next(one for one in tallies if (one["group"], one["side"], one["quantity"]) == (group, tool, "products"))
+def _right(tallies: Sequence[Result], group: str, tool: str, quantity: str = "products") -> str:
+    """How many counts are right, of all; a dash for a tool that has none."""
+    found = next(one for one in tallies if (one["group"], one["side"], one["quantity"]) == (group, tool, quantity))
     return f"{found['right']} of {found['of']}" if found["silent"] < found["of"] else "-"
 
 
@@ -65,35 +82,48 @@ def _seconds(lines: Sequence[Result], ours: str, tool: str, unit: str) -> str:
 
 
 def best(tallies: Sequence[Result]) -> str:
-    """Which of the others is right most often, be it on the meta device."""
+    """Which of the others gets most products right, be it on the meta device."""
     texts = []
     for group in ("networks", "modules"):
         others = [t for t in tallies if (t["group"], t["quantity"]) == (group, "products") and not t["side"].startswith("cnnprof")]
         first = max(others, key=lambda one: one["right"])
-        texts.append(f"{first['side']} with {first['right']} of {first['of']} {group}")
-    return f"Right most often of the others: {', '.join(texts)}."
+        texts.append(f"{first['right']} of {first['of']} {group} ({first['side']})")
+    return f"The most products that another gets right: {', '.join(texts)}."
 
 
-def weak(lines: Sequence[Result]) -> str:
-    """In which comparisons another tool does better than cnnprof, and in which cnnprof takes more than the bound."""
-    faster: dict[str, list[str]] = {}
+def faster(lines: Sequence[Result]) -> str:
+    """Where another is faster than cnnprof, by more than the noise."""
+    found: dict[str, list[str]] = {}
     for line in sorted(lines, key=lambda line: -float(line["ratio"])):
-        if line["against"] in TOOLS and line["ratio"] > 1:
-            faster.setdefault(_network(line), []).append(f"{line['against']} ({1 / line['ratio']:.2f} of its {_quantity(line)})")
-    over = [line for line in lines if line["bound"] and line["ratio"] > line["bound"]]
-    texts = [f"for {network} {', '.join(tools)}" for network, tools in faster.items()]
-    aims = [
-        f"for {_network(line)} {line['ratio']:.2f} of {line['against']}'s {_quantity(line)}, not {line['bound']}" for line in over
-    ]
-    return f"Better than cnnprof: {'; '.join(texts) or 'none'}. Not as good as is aimed at: {'; '.join(aims) or 'nothing'}."
+        if line["against"] in TOOLS and line["unit"] == "s" and line["ratio"] > 1 + NOISE:
+            found.setdefault(line["what"].removeprefix("cnnprof "), []).append(f"{line['against']} ({1 / line['ratio']:.2f} x)")
+    texts = [f"for {what} {', '.join(tools)}" for what, tools in found.items()]
+    return f"Faster than cnnprof: {'; '.join(texts) or 'none'}."
 
 
-def _network(line: Result) -> str:
-    return str(line["what"]).removeprefix("cnnprof ").removeprefix("summarize ")
+def bounds(lines: Sequence[Result]) -> str:
+    """How many ratios are at most what they should be, and which are not."""
+    bounded = [line for line in lines if line["bound"] is not None]
+    over = [line for line in bounded if line["ratio"] > line["bound"]]
+    texts = [f"{line['what']} takes {line['ratio']:.3g} x {line['against']}, not {line['bound']}" for line in over]
+    return f"Of {len(bounded)} ratios with a bound {len(bounded) - len(over)} hold{'; '.join(['', *texts])}."
 
 
-def _quantity(line: Result) -> str:
-    return "time" if line["unit"] == "s" else "memory"
+def scripts(lines: Sequence[Result]) -> str:
+    """What of a whole process is not the profile."""
+    ours = {line["against"]: _shown(median(line["against_samples"])) for line in lines if line["unit"] == "s"}
+    return (
+        f"Of the whole process most is not the profile: `import torch` takes {ours[TORCH]}. The command makes no weights and "
+        f"skips the clean-up at its end. A script with `cnnprof.profile` takes {ours[f'{SCRIPT} (meta)']}, "
+        f"with the weights on the CPU {ours[f'{SCRIPT} (cpu)']}."
+    )
+
+
+def alone(left: Result) -> str:
+    """What a forward pass changes without a tool."""
+    return (
+        f"A forward pass by itself, in training mode as here, leaves changed: {', '.join(left['a pass']['changes']) or 'nothing'}."
+    )
 
 
 def _shown(seconds: float) -> str:
@@ -101,14 +131,21 @@ def _shown(seconds: float) -> str:
 
 
 def block(results: Mapping[str, Result]) -> str:
-    """The table and the chart, what is weak, the machine and the versions."""
+    """The table and the chart, what to know of both, the machine and the versions."""
     about = results["speed"]
-    machine = ", ".join(str(about[key]) for key in ("date", "python", "platform", "processors"))
+    machine = ", ".join(str(about[key]) for key in ("date", *SAME))
     versions = results["side_effects"]["versions"]
-    most = best(results["agreement"]["tallies"])
-    weaker = weak([line for name in ("speed", "process") for line in results[name]["lines"]])
+    lines = [line for name in FILES for line in results[name].get("lines", ())]
+    notes = (
+        best(results["agreement"]["tallies"]),
+        faster(results["speed"]["lines"]),
+        bounds(lines),
+        scripts(results["process"]["lines"]),
+        alone(results["side_effects"]["left"][ALONE]),
+    )
     chart = f"![The time from a module to its figures](benchmarks/{CHART.name})"
-    return "\n\n".join((table(results), f"{most} {weaker}", chart, SIDES, f"{machine}; {versions}.\n"))
+    listed = "\n".join(f"- {note}" for note in (ABOUT.replace("\n", " "), *notes))
+    return "\n\n".join((table(results), chart, listed, f"{machine}; {versions}.\n"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -118,14 +155,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="what python -m benchmarks -o FOLDER has written")
     folder = parser.parse_args(argv).folder
-    files = {name: folder / f"{name}.json" for name in ("agreement", "side_effects", "speed", "process")}
+    files = {name: folder / f"{name}.json" for name in FILES}
     if missing := [file.name for file in (*files.values(), folder / CHART.name) if not file.is_file()]:
         parser.error(f"{folder} lacks {', '.join(missing)}: python -m benchmarks -o {folder} writes them, with matplotlib")
     results = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
+    if different := [key for key in SAME if len({results[name].get(key) for name in FILES}) > 1]:
+        parser.error(f"{folder} holds several runs: they differ in {', '.join(different)}")
+    try:
+        made = block(results)
+    except (LookupError, StopIteration) as error:
+        parser.error(
+            f"{folder} holds parts only, lacking {error}: python -m benchmarks -o {folder} with all tools writes the whole"
+        )
     page = README.read_text(encoding="utf-8")
     if not BLOCK.search(page):
         raise SystemExit("README.md has no place for the benchmarks")
-    README.write_text(BLOCK.sub(lambda _: block(results), page), encoding="utf-8")
+    README.write_text(BLOCK.sub(lambda _: made, page), encoding="utf-8")
     shutil.copyfile(folder / "speed.svg", CHART)
 
 

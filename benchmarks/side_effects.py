@@ -4,7 +4,7 @@
 
 The module is a small CNN on the CPU, in train() but for a frozen BatchNorm in eval(), as one fine-tunes. Each tool is asked once in
 a process of its own that has imported it; snapshots before and after are compared. The tools are told to print nothing where they
-have an option for that.
+have an option for that. The last row is a forward pass by itself: a tool that runs the module as it is leaves at least as much.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,8 +27,8 @@ from torch.nn import functional
 from torch.nn.modules import module as module_hooks
 
 from benchmarks.isolation import NoAnswerError, isolated
-from benchmarks.peers import CNNPROF, PEERS, Example, Tool, installed, versions
-from benchmarks.timing import aligned, machine
+from benchmarks.peers import CNNPROF, PEERS, Ask, Example, Figures, Tool, installed, versions
+from benchmarks.timing import aligned, machine, writable
 from benchmarks.trouble import described
 
 Snapshot = Mapping[str, Mapping[str, Any]]
@@ -38,6 +37,7 @@ Snapshot = Mapping[str, Mapping[str, Any]]
 Changes = dict[str, list[str]]
 """By kind: the names of what changed, appeared or went."""
 
+ALONE = "forward pass"
 OCCASIONS = ("a pass", "a pass that raises")
 _SHOWN = 3
 _HOOKS = (
@@ -173,13 +173,20 @@ def left_by(ask: Callable[[nn.Module, Example], object], raising: bool) -> tuple
 
 
 def measured(tools: Sequence[Tool]) -> dict[str, dict[str, tuple[Changes, str]]]:
-    """For each tool and occasion, what it left and what it raised."""
-    return {tool.name: {when: _isolated(tool, when == OCCASIONS[1]) for when in OCCASIONS} for tool in tools}
+    """For each tool and occasion, what it left and what it raised; last the same of the module alone."""
+    asked: dict[str, Ask] = {**{tool.name: tool.ask for tool in tools}, ALONE: _forward}
+    return {name: {when: _isolated(ask, when == OCCASIONS[1]) for when in OCCASIONS} for name, ask in asked.items()}
 
 
-def _isolated(tool: Tool, raising: bool) -> tuple[Changes, str]:
+def _forward(net: nn.Module, example: Example) -> Figures:
+    """A forward pass, which says nothing."""
+    net(*example.args)
+    return Figures(None, None)
+
+
+def _isolated(ask: Ask, raising: bool) -> tuple[Changes, str]:
     try:
-        return isolated(partial(left_by, tool.ask, raising))
+        return isolated(partial(left_by, ask, raising))
     except NoAnswerError as error:
         return {}, str(error)
 
@@ -214,7 +221,7 @@ def notes(found: Mapping[str, Mapping[str, tuple[Changes, str]]]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Asks and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write every change to this file too, as JSON")
+    parser.add_argument("-o", "--output", type=writable, metavar="FILE", help="write every change to this file too, as JSON")
     chosen = parser.parse_args(argv)
     tools, missing = installed([CNNPROF, *PEERS])
     found = measured(tools)

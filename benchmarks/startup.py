@@ -10,6 +10,7 @@ take turns. The ratio is that of the medians. Memory is the largest resident set
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -40,6 +41,13 @@ def bundled() -> list[str]:
     return list(library.entries())
 
 
+def _known(name: str) -> str:
+    """The name of a network. Raises argparse.ArgumentTypeError for another one."""
+    if name not in bundled():
+        raise argparse.ArgumentTypeError(f"there is no network {name}: cnnprof list shows them")
+    return name
+
+
 def measured(networks: dict[str, str], runs: int) -> dict[str, list[Run]]:
     """The runs of each side, by its name; `networks` maps the name to show to the target to summarize."""
     sides = {TORCH: process(sys.executable, "-c", "import torch")}
@@ -65,7 +73,9 @@ def lines(runs: dict[str, list[Run]]) -> list[Line]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints the table."""
     parser = options(__doc__ or "", runs=7, fewest=5)
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"what to summarize (default {', '.join(SOME_NETWORKS)})")
+    parser.add_argument(
+        "networks", nargs="*", metavar="NETWORK", type=_known, help=f"what to summarize (default {', '.join(SOME_NETWORKS)})"
+    )
     parser.add_argument("--all", action="store_true", help="summarize every bundled network")
     chosen = parser.parse_args(argv)
     names = bundled() if chosen.all else chosen.networks or SOME_NETWORKS

@@ -170,20 +170,22 @@ def _cells(line: Line) -> tuple[str, ...]:
     )
 
 
+def writable(text: str) -> Path:
+    """The file of an option. Raises argparse.ArgumentTypeError where it cannot be written, before anything is measured."""
+    if not Path(text).absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {Path(text).parent}")
+    if Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder")
+    return Path(text)
+
+
 def options(description: str, runs: int, fewest: int) -> argparse.ArgumentParser:
     """A parser of the options that every benchmark has."""
 
     def enough(text: str) -> int:
-        if (number := int(text)) < fewest:
+        if not text.isdecimal() or int(text) < fewest:
             raise argparse.ArgumentTypeError(f"a median needs at least {fewest} runs")
-        return number
-
-    def writable(text: str) -> Path:
-        if not Path(text).absolute().parent.is_dir():
-            raise argparse.ArgumentTypeError(f"there is no folder {Path(text).parent}")
-        if Path(text).is_dir():
-            raise argparse.ArgumentTypeError(f"{text} is a folder")
-        return Path(text)
+        return int(text)
 
     program = getattr(sys.modules["__main__"].__spec__, "name", None)
     parser = argparse.ArgumentParser(
@@ -195,12 +197,18 @@ def options(description: str, runs: int, fewest: int) -> argparse.ArgumentParser
 
 
 def machine() -> dict[str, str]:
-    """Where and when this runs."""
+    """Where and when this runs, and what."""
+    git = ["git", "-C", str(LAUNCHER.parent), "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        commit = ""
     return {
         "date": time.strftime("%Y-%m-%d"),
         "python": f"Python {platform.python_version()}",
         "platform": platform.platform(),
         "processors": f"{os.cpu_count()} processors",
+        "commit": f"commit {commit or 'unknown'}",
     }
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 import cnnprof
-from benchmarks import agreement, side_effects
+from benchmarks import agreement, readme, side_effects
 from benchmarks.__main__ import QUICK
 from benchmarks.agreement import Answer, Tally, module_table, tally
 from benchmarks.chart import CHARTS
@@ -25,8 +25,8 @@ from benchmarks.isolation import NoAnswerError, isolated
 from benchmarks.peers import CNNPROF, PEERS, TORCH, Ask, Example, Figures, Side, Tool
 from benchmarks.plain_networks import NETWORKS
 from benchmarks.process import script
-from benchmarks.readme import best, weak
-from benchmarks.speed import faster
+from benchmarks.readme import best, bounds, faster
+from benchmarks.speed import faster as sides_faster
 from benchmarks.timing import Line, drop_failing, process, table
 from cnnprof.published import figures
 
@@ -71,7 +71,7 @@ def test_a_verdict_is_of_the_medians(
 
 def test_a_faster_peer_is_named() -> None:
     slower, quicker = Line("ours", "s", (1.0,), "slow", (2.0,)), Line("ours", "s", (1.0,), "quick", (0.5,))
-    assert list(faster([slower, quicker])) == ["quick is faster than ours: 0.50 x its time"]
+    assert list(sides_faster([slower, quicker])) == ["quick is faster than ours: 0.50 x its time"]
 
 
 def test_a_side_that_fails_is_named_and_dropped() -> None:
@@ -273,10 +273,14 @@ def test_scripts_are_programs(peer: Tool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["readme", "{folder}"], "lacks agreement.json, side_effects.json, speed.json, process.json, speed.svg"),
+        (["readme", "{folder}"], "lacks agreement.json, side_effects.json, speed.json, process.json, startup.json"),
         (["speed", "-o", "{folder}/none/speed.json"], "there is no folder"),
         (["growth", "-o", "{folder}"], "is a folder"),
         (["startup", "--runs", "1"], "at least"),
+        (["startup", "--runs", "few"], "at least"),
+        (["startup", "nope"], "there is no network nope"),
+        (["agreement", "-o", "{folder}/none/a.json"], "there is no folder"),
+        (["side_effects", "-o", "{folder}/none/a.json"], "there is no folder"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_anything_is_measured(
@@ -295,7 +299,7 @@ def test_the_page_names_the_best_of_the_others() -> None:
 
     sides = {"cnnprof": 9, "cnnprof (cpu)": 8, "thop": 4, "fvcore (meta)": 7}
     assert best([of(group, *side) for group in ("networks", "modules") for side in sides.items()]) == (
-        "Right most often of the others: fvcore (meta) with 7 of 9 networks, fvcore (meta) with 7 of 9 modules."
+        "The most products that another gets right: 7 of 9 networks (fvcore (meta)), 7 of 9 modules (fvcore (meta))."
     )
 
 
@@ -306,16 +310,31 @@ def test_the_page_says_what_is_weak() -> None:
     lines = [
         line("cnnprof lenet5", "thop", 1.25),
         line("cnnprof lenet5", "ptflops", 2.0),
+        line("cnnprof lenet5", "fvcore", 1.04),
         line("cnnprof lenet5", "forward pass on meta", 1.5),
         line("cnnprof resnet152", "torchinfo", 0.15, 0.1),
         line("cnnprof resnet152", "fvcore", 0.04, 0.05),
-        line("cnnprof summarize resnet152", "import torch", 1.2, 1.15, "MiB"),
+        line("cnnprof --help", "import torch", 1.2, 1.15, "MiB"),
     ]
-    assert weak(lines) == (
-        "Better than cnnprof: for lenet5 ptflops (0.50 of its time), thop (0.80 of its time). Not as good as is aimed at: "
-        "for resnet152 0.15 of torchinfo's time, not 0.1; for resnet152 1.20 of import torch's memory, not 1.15."
+    assert faster(lines) == "Faster than cnnprof: for lenet5 ptflops (0.50 x), thop (0.80 x)."
+    assert faster(lines[3:]) == "Faster than cnnprof: none."
+    assert bounds(lines) == (
+        "Of 3 ratios with a bound 1 hold; cnnprof resnet152 takes 0.15 x torchinfo, not 0.1; "
+        "cnnprof --help takes 1.2 x import torch, not 1.15."
     )
-    assert weak(lines[4:5]) == "Better than cnnprof: none. Not as good as is aimed at: nothing."
+    assert bounds(lines[5:6]) == "Of 1 ratios with a bound 1 hold."
+
+
+def test_results_of_several_runs_are_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in readme.FILES:
+        commit = "commit a" if name == "speed" else "commit b"
+        about = {"python": "3", "platform": "Linux", "processors": "2", "commit": commit}
+        (tmp_path / f"{name}.json").write_text(json.dumps(about), encoding="utf-8")
+    (tmp_path / "speed.svg").touch()
+    with pytest.raises(SystemExit) as ended:
+        readme.main([str(tmp_path)])
+    assert ended.value.code == 2
+    assert "several runs: they differ in commit" in capsys.readouterr().err
 
 
 def test_each_benchmark_has_a_chart_and_a_program() -> None:
