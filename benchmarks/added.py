@@ -2,8 +2,7 @@
 
     module     profile() of a ResNet-50 written in Python, with values on the CPU, against the same on the meta device and
                against that of the spec
-    tracking   passes that follow every storage against the same passes that do not: inference with every layer run, and two
-               iterations of training
+    tracking   passes that follow every storage against the same passes that do not: inference, and two iterations of training
     training   cnnprof summarize resnet50 --training against the same without, as whole processes
     check      cnnprof check of all bundled networks against `python -c "import torch"`, for each network
 
@@ -27,9 +26,7 @@ from benchmarks.growth import IMAGE, against, measured
 from benchmarks.plain_networks import resnet50
 from benchmarks.startup import TORCH, bundled, program
 from benchmarks.timing import Line, interleaved, options, process, report
-from cnnprof.profiling import profiler
 from cnnprof.profiling.ledger import Ledger
-from cnnprof.profiling.trace import Trace
 from cnnprof.profiling.training import train
 
 PYTHON_PATH = 1.1
@@ -40,16 +37,10 @@ CHECK_SECONDS = 0.1
 LOCK = Path(__file__).resolve().parent.parent / "cnnprof.lock"
 
 
-def running(work: Callable[[], object]) -> object:
-    """What the work answers where every layer runs: what is repeated follows from the storages that it made."""
-    with patch.object(profiler, "Repeating", Trace):
-        return work()
-
-
 def untracked(work: Callable[[], object]) -> object:
-    """The same while no storage is followed."""
+    """What the work answers while no storage is followed."""
     with patch.object(Ledger, "note", lambda *_: None):
-        return running(work)
+        return work()
 
 
 def in_process(runs: int) -> list[Line]:
@@ -63,9 +54,9 @@ def in_process(runs: int) -> list[Line]:
         "profile a Python module on the CPU": partial(cnnprof.profile, written, IMAGE),
         "profile it on the meta device": partial(cnnprof.profile, empty, IMAGE),
         "profile the spec's module": partial(cnnprof.profile, spec, IMAGE),
-        "inference, tracked": partial(running, inference),
+        "inference, tracked": inference,
         "inference, untracked": partial(untracked, inference),
-        "training, tracked": partial(running, training),
+        "training, tracked": training,
         "training, untracked": partial(untracked, training),
     }
     samples = measured(sides, runs)

@@ -34,8 +34,7 @@ SAME = ("python", "platform", "processors", "commit")
 ABOUT = (
     "x: how many times as long as cnnprof. Each tool is called as its documentation shows: the peers on the CPU, cnnprof on the "
     "meta device; in the chart, brackets say where the module is if elsewhere. `ptflops aten` is the other backend of ptflops. "
-    "The forward pass is torch's alone: its kernels take longer on the meta device than the shape rules of cnnprof, which runs "
-    "like layers on like inputs once."
+    "The forward pass is torch's alone, whose kernels take longer on the meta device than the shape rules of cnnprof."
 )
 BLOCK = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- end of benchmarks -->)", re.DOTALL)
 

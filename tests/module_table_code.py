@@ -109,6 +109,15 @@ def _on_its_device(m: Any, x: Tensor) -> Tensor:
         return m.l(y @ m.l.weight)  # type: ignore[no-any-return]
 
 
+def _by_default(m: Any, x: Tensor) -> Tensor:
+    before = torch.get_default_device()
+    torch.set_default_device(x.device)
+    y = m.l(x)
+    y = m.l(F.relu(y)) + torch.zeros(4)
+    torch.set_default_device(None if before.type == "cpu" else before)
+    return m.l(y)  # type: ignore[no-any-return]
+
+
 def _tied(output: nn.Linear) -> nn.Module:
     embedding = nn.Embedding(50, 16)
     output.weight = embedding.weight
@@ -191,6 +200,7 @@ def _product(layer: nn.Module) -> nn.Module:
 
 COMPUTED = [
     Case("layers in the context of a device", lambda: Of(_on_its_device, l=Linear(4, 4)), (4,), 4 * 16, 20),
+    Case("layers on the default device", lambda: Of(_by_default, l=Linear(4, 4)), (4,), 3 * 16, 20),
     Case("checkpoint", lambda: Of(lambda m, x: checkpoint(m.l, x, use_reentrant=False), l=Linear(8, 8)), (8,), 64, 72),
     Case("reentrant checkpoint", lambda: Of(lambda m, x: checkpoint(m.l, x, use_reentrant=True), l=Linear(8, 8)), (8,), 64, 72),
     Case(

@@ -189,7 +189,7 @@ def test_the_table_in_the_package_is_the_facts_table() -> None:
 def replaced(monkeypatch: pytest.MonkeyPatch, operator: Any, rule: Rule) -> None:
     """Puts another rule in the table, which a trace has then not looked up yet."""
     monkeypatch.setitem(RULES, operator, rule)
-    monkeypatch.setattr(trace, "OPERATORS", type(trace.OPERATORS)())
+    monkeypatch.setattr(trace, "_OPERATORS", type(trace._OPERATORS)())
 
 
 def test_a_wrong_product_rule_is_found_with_its_layer(monkeypatch: pytest.MonkeyPatch) -> None:

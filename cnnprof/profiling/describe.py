@@ -50,12 +50,6 @@ def arguments_of(module: nn.Module) -> str:
     return known
 
 
-def attributes_of(cls: type[nn.Module]) -> tuple[str, ...] | None:
-    """The names of what the modules of a class of torch's or ours are made of, parameters aside; None for any other class."""
-    signature = _signature(cast(Any, cls))
-    return None if signature is None else tuple([name for name, _ in signature])
-
-
 _TEXTS: dict[tuple[Any, ...], str] = {}
 """The arguments by class and values: most layers of a deep network have the same as another."""
 

@@ -132,15 +132,6 @@ class Ledger:
         """Which allocation the tensor's storage is; None for one that no operator returned."""
         return self._find(tensor.untyped_storage())
 
-    @property
-    def counts(self) -> tuple[int, int]:
-        """How many allocations there were, and how many events."""
-        return len(self._allocations), len(self._events)
-
-    def is_last(self, tensor: Tensor) -> bool:
-        """Whether the tensor's storage is the last that was allocated."""
-        return self.number(tensor) == len(self._allocations) - 1
-
     def fresh_bytes(self, tensors: Sequence[Tensor], since: int) -> int:
         """Bytes of the distinct storages of those tensors that were allocated after so many operators had run."""
         if self.runs == since:

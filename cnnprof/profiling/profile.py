@@ -88,12 +88,6 @@ class Cost:
         """Bytes of parameters and buffers: what a checkpoint holds."""
         return self.param_bytes + self.buffer_bytes
 
-    def with_memory(self, retained_bytes: int, peak_bytes: int) -> Cost:
-        """The same where so much is retained, and lives."""
-        made = Cost.__new__(Cost)
-        made.__dict__.update(self.__dict__, retained_bytes=retained_bytes, peak_bytes=peak_bytes)
-        return made
-
     def __add__(self, other: Cost) -> Cost:
         return total((self, other))
 

@@ -21,7 +21,6 @@ from cnnprof.profiling.failure import message
 from cnnprof.profiling.inputs import Given, Inputs, inputs_for
 from cnnprof.profiling.ledger import History, live_by_run, peak
 from cnnprof.profiling.profile import PRODUCTS, Layer, Profile
-from cnnprof.profiling.repeats import Repeating
 from cnnprof.profiling.rows import layers_of
 from cnnprof.profiling.standins import in_place_of, without_data
 from cnnprof.profiling.trace import Trace
@@ -142,7 +141,7 @@ def _traced(
 def _counted(module: nn.Module, convention: str) -> tuple[Trace, Counting]:
     """A trace that has not run yet, and what counts its rows. Raises UsageError where there is no such convention."""
     if convention == PRODUCTS:
-        return Repeating(module), products_of_call
+        return Trace(module), products_of_call
     from cnnprof.profiling.conventions import find  # of which a plain profile needs nothing
 
     chosen = find(convention)

@@ -23,7 +23,7 @@ from cnnprof.fields.table import Rule, rule
 from cnnprof.fields.viewing import Found
 from cnnprof.operators import rule as rule_of_products
 
-__all__ = ["NO_FIELD", "Field", "Followed", "ReceptiveFields", "followed", "is_followed"]
+__all__ = ["NO_FIELD", "Field", "Followed", "ReceptiveFields", "followed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +86,11 @@ class ReceptiveFields:
         found = self._look(tensors[0]) if self._tainted else getattr(tensors[0], _MARK, None)
         return NO_FIELD if found is None else found.field
 
-    @property
-    def tainted(self) -> bool:
-        """Whether there is memory of which it is not known what it depends on."""
-        return bool(self._tainted)
-
-    @staticmethod
-    def passes_on(operator: Followed, args: Sequence[Any]) -> bool:
-        """Whether the output of an operator mostly depends, with these arguments, on what its operands depend on."""
-        return operator.passes_on and (operator.rule is elementwise or not args[5])
-
-    def pass_on(self, x: Tensor, made: Tensor) -> None:
-        """Notes that a tensor depends on what another of its shape depends on, element by element, where nothing is `tainted`."""
-        found = _mark_of(x)
-        if found is not None:
-            self._mark(made, found)
-
     def follow(self, operator: Followed, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> None:
         """Notes what the outputs of an operator depend on that has just run."""
         rule = operator.rule
         if not self._tainted and rule is not None:
-            if self.passes_on(operator, args):
+            if operator.passes_on and (rule is elementwise or not args[5]):
                 if self._passed_on(rule, args, kwargs, outputs):
                     return
             elif args and not operator.writes and getattr(args[0], _MARK, None) is not None:
@@ -220,11 +204,6 @@ class ReceptiveFields:
             if tainted is not None and tainted() is not None:
                 return unknown(value.dim(), [self._input])
         return found
-
-
-def is_followed(tensor: Tensor) -> bool:
-    """Whether it is known, in the pass that runs, what a tensor depends on."""
-    return getattr(tensor, _MARK, None) is not None
 
 
 def _mark_of(value: Any) -> Dependence | None:

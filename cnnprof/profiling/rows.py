@@ -64,8 +64,6 @@ class _Rows:
         self.owned = owned_by(paths)
         self.called = called
         self.seen: set[nn.Module] = set()
-        self.made: dict[int, tuple[Layer, Owned]] = {}
-        """The rows of layers of torch's by themselves, each by the `id` of its call, and what the layer owns."""
 
     def layer(self, call: Call, depth: int) -> Layer:
         module = call.callee
@@ -73,9 +71,10 @@ class _Rows:
         path = self.paths.get(module, "")
         note = "recursive" if module in self.seen else ""
         self.seen.add(module)
-        if call.whole:  # nearly always: it is to be fast here
-            return self.row(call, module, path, depth, note)
         named = (path, kind_of(module), arguments_of(module), depth, call.inputs, call.outputs)
+        if call.whole and len(call.events) == 1 and type(call.events[0]) is Operation:  # nearly always: it is to be fast here
+            own = self.owned.pop(module, NOTHING_OWNED)
+            return Layer(*named, *self.costing(own, call), note, (), call.field.size, call.field.stride)
         if self.is_container(call, module, depth):
             below_it = tuple(self.children(call, module, path, depth + 1))
             return Layer(*named, note=note, children=below_it, receptive_field=call.field.size, stride=call.field.stride)
@@ -84,22 +83,6 @@ class _Rows:
             below = list(module.modules())[1:] if is_parametrized(module) else list(self.idle(module))
             own = together([own, *(self.owned.pop(part, NOTHING_OWNED) for part in below)])
         return Layer(*named, *self.costing(own, call), note, receptive_field=call.field.size, stride=call.field.stride)
-
-    def row(self, call: Call, module: nn.Module, path: str, depth: int, note: str) -> Layer:
-        """That of a layer of torch's by itself."""
-        own = self.owned.pop(module, NOTHING_OWNED)
-        known, owned = self.made.get(id(call.like), (None, own))
-        if known is None or own.parameters.keys() != owned.parameters.keys() or own.buffers.keys() != owned.buffers.keys():
-            kind, arguments = kind_of(module), arguments_of(module)
-            cost, sizes, terms = self.costing(own, call)
-        else:
-            kind, arguments, sizes, terms = known.kind, known.arguments, known.param_shapes, known.product_terms
-            cost = known.cost.with_memory(*self.memory(call))
-        field = call.field
-        row = Layer(path, kind, arguments, depth, call.inputs, call.outputs, cost, sizes, terms, note, (), field.size, field.stride)
-        if call.like is None:
-            self.made[id(call)] = row, own
-        return row
 
     def is_container(self, call: Call, module: nn.Module, depth: int) -> bool:
         if is_parametrized(module):
@@ -151,16 +134,14 @@ class _Rows:
         """The cost of a row that owns these and ran that, and the arithmetic behind it."""
         terms, unknown = self.count(call)
         products = sum(map(math.prod, terms)) if terms else 0
-        kept, peak = self.memory(call)
+        kept = peak = 0
+        if self.retained:
+            kept = sum([self.retained.get(operation.run, 0) for operation in call.operations()])
+        if self.live:
+            peak = max([self.live.get(operation.run, 0) for operation in call.operations()], default=0)
         if own is NOTHING_OWNED:
             return Cost(0, 0, products, call.output_bytes, 0, 0, unknown, kept, peak), (), terms
         return own.cost(products, call.output_bytes, unknown, kept, peak), own.shapes, terms
-
-    def memory(self, call: Call) -> tuple[int, int]:
-        """The bytes that it retains, and the largest sum of live bytes when it allocates."""
-        retained, live = self.retained, self.live
-        kept = sum([retained.get(operation.run, 0) for operation in call.operations()]) if retained else 0
-        return kept, max([live.get(operation.run, 0) for operation in call.operations()], default=0) if live else 0
 
     def idle(self, module: nn.Module) -> Iterator[nn.Module]:
         """The modules below that own something and were not called, as far as none that was called stands between."""

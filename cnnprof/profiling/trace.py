@@ -70,8 +70,6 @@ class Call:
     field: Field = NO_FIELD
     """The receptive field of its first output."""
     events: list[Operation | Call] = field_of(default_factory=list)
-    like: Call | None = None
-    """An earlier call that did the same: of a module with the same arguments and the same sizes of all its tensors."""
 
     def calls(self) -> Iterator[Call]:
         """The calls that it made."""
@@ -144,8 +142,7 @@ def _unknown(args: Any, kwargs: Any, output: Any) -> None:
     return None
 
 
-OPERATORS = _Operators()
-"""What a trace needs to know of each."""
+_OPERATORS = _Operators()
 
 
 _EMPTY = torch.ops.aten.empty.memory_format
@@ -178,7 +175,7 @@ class Trace(MetaMode):
         self.naming = False
         """Whether `functions` is on the stack of modes: only then a function call costs anything."""
         self.depth = 0
-        """How many modes of others are below it."""
+        """How many modes of others are below it: `torch.set_default_device` puts one at the bottom."""
         self.compiler = _COMPILER in sys.modules
         """Whether torch's compiler was imported before."""
 
@@ -259,12 +256,14 @@ class Trace(MetaMode):
         self.naming = on
         assert self.functions is not None  # in `hooked`
         above = []
-        while torch._C._len_torch_function_stack() > self.depth + (not on):
-            above.append(_pop_mode())
         if on:
+            while torch._C._len_torch_function_stack() > self.depth:
+                above.append(_pop_mode())
             _push_mode(self.functions)
         else:
-            _pop_mode()
+            while (mode := _pop_mode()) is not self.functions:
+                above.append(mode)
+            self.depth = torch._C._len_torch_function_stack()
         for mode in reversed(above):
             _push_mode(mode)
 
@@ -309,7 +308,7 @@ class Trace(MetaMode):
         kwargs = kwargs or {}
         if func is _EMPTY and args[0] == [0]:
             return self.answer(func, args, kwargs)  # a reserve of no bytes, which torch.batch_norm makes for cuDNN
-        name, make, products, new, moves, following = OPERATORS[func]
+        name, make, products, new, moves, following = _OPERATORS[func]
         call = self.stack[-1]
         noted = len(call.events)
         try:
