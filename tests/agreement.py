@@ -19,8 +19,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cnnprof.operators import MetaMode, ShapeError, products_of, rule
 
-torch.set_num_threads(1)  # the tensors are tiny
-
 aten = torch.ops.aten
 FLOATS = (torch.float32, torch.float32, torch.float16, torch.bfloat16, torch.float64)
 dtypes = st.sampled_from(FLOATS)

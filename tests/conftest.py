@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
+
+torch.set_num_threads(1)  # the tensors are small, and a process with OpenMP's threads in it must not be forked
 
 # The same examples in every run, so that a failure is there again tomorrow. `--hypothesis-profile=search` looks for other ones.
 settings.register_profile("fixed", max_examples=2000, deadline=None, derandomize=True, database=None)

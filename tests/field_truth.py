@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 import cnnprof
 
-torch.set_num_threads(1)
-
 
 class Do(nn.Module):
     """A function of tensors as a layer."""

@@ -29,8 +29,6 @@ from cnnprof.profiling.memory import Peak, Training
 from cnnprof.profiling.training import train
 from cnnprof.spec.vocabulary import LayerType, vocabulary
 
-torch.set_num_threads(1)  # the tensors are small
-
 LAYERS = vocabulary()
 
 FIRST: dict[int, Callable[[int], nn.Module]] = {

@@ -26,8 +26,6 @@ from cnnprof.profiling.profile import leaves
 from cnnprof.profiling.training import retained_by_layer, train
 from cnnprof.spec.library import entries
 
-torch.set_num_threads(1)  # the tensors are small
-
 BUNDLED = sorted(entries())
 
 

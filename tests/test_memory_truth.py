@@ -29,8 +29,6 @@ import cnnprof
 from cnnprof.profiling.profile import leaves
 from cnnprof.profiling.training import retained_by_layer, train
 
-torch.set_num_threads(1)  # the tensors are small
-
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": lambda parameters: SGD(parameters, 0.01),
     "momentum": lambda parameters: SGD(parameters, 0.01, 0.9),

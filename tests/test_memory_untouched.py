@@ -25,8 +25,6 @@ from cnnprof.profiling.training import retained_by_layer, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm`:FutureWarning")
 
-torch.set_num_threads(1)  # the tensors are small
-
 PASSES: dict[str, Callable[[nn.Module, Any], object]] = {
     "train": train,
     "train on the cpu": lambda module, inputs: train(module, inputs, optimizer="adam", device="cpu"),
