@@ -59,8 +59,8 @@ def row(tool: str, results: Mapping[str, Result]) -> tuple[str, ...]:
         _right(tallies, "networks", tool, "params"),
         _right(tallies, "networks", tool),
         _right(tallies, "modules", tool),
-        _seconds(results["speed"]["lines"], f"cnnprof {NETWORK}", tool, "s"),
-        _seconds(results["process"]["lines"], f"cnnprof summarize {NETWORK}", tool, "s"),
+        _seconds(results["speed"]["lines"], f"cnnprof {NETWORK}", tool),
+        _seconds(results["process"]["lines"], f"cnnprof summarize {NETWORK}", tool),
         ", ".join(left) or "nothing",
     )
 
@@ -71,9 +71,9 @@ def _right(tallies: Sequence[Result], group: str, tool: str, quantity: str = "pr
     return f"{found['right']} of {found['of']}" if found["silent"] < found["of"] else "-"
 
 
-def _seconds(lines: Sequence[Result], ours: str, tool: str, unit: str) -> str:
-    """The median of a tool, and how much of it cnnprof takes: cnnprof's is a side of each line, the other a tool's."""
-    of_tool = [line for line in lines if line["what"] == ours and line["unit"] == unit]
+def _seconds(lines: Sequence[Result], ours: str, tool: str) -> str:
+    """The median of a tool, and how many times as long as cnnprof's it is: one side of each line is cnnprof, the other a tool."""
+    of_tool = [line for line in lines if line["what"] == ours and line["unit"] == "s"]
     if tool == "cnnprof":
         return _shown(median(of_tool[0]["samples"]))
     line = next(line for line in of_tool if line["against"] == tool)
@@ -143,7 +143,7 @@ def block(results: Mapping[str, Result]) -> str:
         alone(results["side_effects"]["left"][ALONE]),
     )
     chart = f"![The time from a module to its figures](benchmarks/{CHART.name})"
-    listed = "\n".join(f"- {note}" for note in (ABOUT.replace("\n", " "), *notes))
+    listed = "\n".join(f"- {note}" for note in (ABOUT, *notes))
     return "\n\n".join((table(results), chart, listed, f"{machine}; {versions}.\n"))
 
 
@@ -170,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not BLOCK.search(page):
         raise SystemExit("README.md has no place for the benchmarks")
     README.write_text(BLOCK.sub(lambda _: made, page), encoding="utf-8")
-    shutil.copyfile(folder / "speed.svg", CHART)
+    shutil.copyfile(folder / CHART.name, CHART)
 
 
 if __name__ == "__main__":

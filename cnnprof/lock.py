@@ -121,8 +121,12 @@ def failures(name: str, was: Locked, now: Locked, tolerances: Mapping[str, float
 
 def accepting(name: str, path: Path) -> str:
     """The command that puts what a network costs now into that lock."""
-    where = "" if path == Path(NAME) else f" --lock {shlex.quote(str(path))}"
-    return f"cnnprof check {name if name == ANY else shlex.quote(name)}{where} --update"
+    return f"cnnprof check {name if name == ANY else shlex.quote(name)}{_option(path)} --update"
+
+
+def _option(path: Path) -> str:
+    """What names that lock in a command, nothing for the usual one."""
+    return "" if path == Path(NAME) else f" --lock {shlex.quote(str(path))}"
 
 
 ANY = "NETWORK…"
@@ -149,8 +153,8 @@ def read(path: Path) -> dict[str, Locked]:
         raise SpecError("lock", "the lock is damaged: it is empty", Span(source, 1, 1), anew)
     for number, line in enumerate(source.lines, 1):
         if re.match(r"(<{7}|={7}|>{7}|\|{7})( |$)", line):
-            where = "" if path == Path(NAME) else f" --lock {shlex.quote(str(path))}"
-            advice = f"settle the merge, or: git checkout --theirs {shlex.quote(str(path))} && cnnprof check{where} --update"
+            theirs = f"git checkout --theirs {shlex.quote(str(path))}"
+            advice = f"settle the merge, or: {theirs} && cnnprof check{_option(path)} --update"
             raise SpecError("lock", "the lock has conflict markers of a merge", Span(source, number, 1, 7), advice)
     try:
         data = json.loads(source.text, object_pairs_hook=_once)
