@@ -294,3 +294,19 @@ def test_a_module_of_500_mb_takes_less_than_20_mb() -> None:
     assert int(held) > 500_000_000
     assert int(added) < 20_000_000
     assert right == "True"
+
+
+def test_hooks_that_a_forward_registers() -> None:
+    def forward(m: Any, x: Tensor) -> Any:
+        m.conv.register_forward_hook(lambda *args: None)
+        m.conv.register_forward_pre_hook(lambda *args: None)
+        m.register_forward_hook(lambda *args: None)
+        return m.conv(x)
+
+    conv = nn.Conv2d(3, 4, 3)
+    module = Of(forward, conv=conv)
+    own = conv.register_forward_hook(lambda *args: None)
+    cnnprof.profile(module, (3, 8, 8))
+    assert list(conv._forward_hooks) == [own.id]
+    assert not conv._forward_pre_hooks
+    assert not module._forward_hooks

@@ -97,10 +97,11 @@ def batch_norm(
         if tensor is not None and (tensor.shape != channels or tensor.dtype is not dtype):
             return None
     kept = _statistics(dtype)
+    made = x.clone() if x.is_contiguous() else empty(x.shape, x)  # a clone takes half as long
     if not training:
-        nothing = torch.empty((0,), dtype=kept, device=META)
-        return empty(x.shape, x), nothing, nothing
-    return empty(x.shape, x), torch.empty(channels, dtype=kept, device=META), torch.empty(channels, dtype=kept, device=META)
+        nothing = torch.empty(0, dtype=kept, device=META)
+        return made, nothing, nothing
+    return made, torch.empty(channels, dtype=kept, device=META), torch.empty(channels, dtype=kept, device=META)
 
 
 def layer_norm(x: Tensor, normalized: Size, weight: Tensor | None, bias: Tensor | None, eps: float) -> Several:

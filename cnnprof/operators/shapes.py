@@ -81,7 +81,9 @@ def _nested(dimensions: Iterable[tuple[int, int]]) -> bool:
 
 def empty(shape: Size, like: Tensor) -> Tensor:
     """A new contiguous meta tensor with the dtype of `like`."""
-    return torch.empty(shape, dtype=like.dtype, device=META)
+    if not shape:
+        return torch.empty((), dtype=like.dtype, device=META)
+    return torch.empty(*shape, dtype=like.dtype, device=META)  # torch takes longer to read a tuple
 
 
 def refuse_values(kernel: Size, stride: Size, padding: Size, dilation: Size) -> None:

@@ -31,11 +31,12 @@ class InexpressibleError(Exception):
 
 def products_of_call(call: Call) -> Counted:
     """The terms of a row's products, and the operators that are in no table."""
-    if not call.events:
-        return NOTHING
+    operations = call.operations()
+    if len(operations) == 1 and operations[0].known:  # nearly always
+        return operations[0].terms, ()
     terms: list[tuple[int, ...]] = []
     unknown: dict[str, None] = {}
-    for operation in call.operations():
+    for operation in operations:
         terms += operation.terms
         if not operation.known:
             unknown[operation.operator] = None

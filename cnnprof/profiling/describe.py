@@ -38,9 +38,8 @@ def arguments_of(module: nn.Module) -> str:
     signature = _signature(cast(Any, cls))
     if signature is None:
         return module.extra_repr()
-    get = module.__dict__.get
-    values = [get(name) for name, _ in signature]
-    key = (cls, *values, *map(type, values), *[parameter is None for parameter in module._parameters.values()])
+    values = tuple(map(module.__dict__.get, signature))
+    key = cls, values, tuple(map(type, values)), tuple([parameter is None for parameter in module._parameters.values()])
     try:
         known = _TEXTS.get(key)
     except TypeError:  # a value that cannot be looked up, a list for one
@@ -54,9 +53,9 @@ _TEXTS: dict[tuple[Any, ...], str] = {}
 """The arguments by class and values: most layers of a deep network have the same as another."""
 
 
-def _written_arguments(module: nn.Module, signature: Sequence[tuple[str, Any]]) -> str:
+def _written_arguments(module: nn.Module, signature: Mapping[str, Any]) -> str:
     texts: list[str] = []
-    for name, default in signature:
+    for name, default in signature.items():
         value = module.__dict__.get(name, _ABSENT)
         if value is _ABSENT:
             if name not in module._parameters:
@@ -77,16 +76,16 @@ _ABSENT = object()
 
 
 @cache
-def _signature(cls: Any) -> list[tuple[str, Any]] | None:
+def _signature(cls: Any) -> Mapping[str, Any] | None:
     """The names and defaults of the arguments that are attributes; None where `extra_repr` is to be asked."""
     if not cls.__module__.startswith(_SIGNED) or issubclass(cls, nn.Sequential | nn.RNNBase | nn.RNNCellBase):
         return None
     parameters = inspect.signature(cls).parameters.values()
-    return [
-        (p.name, _plain(p.default))
+    return {
+        p.name: _plain(p.default)
         for p in parameters
         if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in _OMITTED and not p.name.startswith("_")
-    ]
+    }
 
 
 def _plain(value: Any) -> Any:

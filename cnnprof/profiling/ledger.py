@@ -128,6 +128,12 @@ class Ledger:
                 self._add(storage, operator, caller, tensor, allocations[number][5])
                 self._events.append(~number)
 
+    def add(self, tensor: Tensor, operator: str, caller: object) -> int:
+        """Counts a storage that is known to be new, as `note` does; its bytes."""
+        storage = tensor.untyped_storage()
+        self._add(storage, operator, caller, tensor)
+        return storage.nbytes()
+
     def number(self, tensor: Tensor) -> int | None:
         """Which allocation the tensor's storage is; None for one that no operator returned."""
         return self._find(tensor.untyped_storage())

@@ -76,6 +76,8 @@ def owned_by(modules: Iterable[nn.Module]) -> dict[nn.Module, Owned]:
 
 
 def _unseen(tensors: Mapping[str, _T | None], seen: set[int]) -> dict[str, _T]:
+    if not tensors:
+        return {}
     new = {name: tensor for name, tensor in tensors.items() if tensor is not None and id(tensor) not in seen}
     seen.update(map(id, new.values()))
     return new

@@ -17,6 +17,7 @@ from cnnprof.errors import CnnprofError, UsageError
 from cnnprof.profiling.conditions import in_mode
 from cnnprof.profiling.counting import Counting, products_of_call
 from cnnprof.profiling.describe import kind_of
+from cnnprof.profiling.direct import direct
 from cnnprof.profiling.failure import message
 from cnnprof.profiling.inputs import Given, Inputs, inputs_for
 from cnnprof.profiling.ledger import History, live_by_run, peak
@@ -160,7 +161,7 @@ def run(trace: Trace, given: Given, paths: Mapping[nn.Module, str]) -> None:
     """Traces one pass, in `inference`. Raises `ProfileError` where the module cannot be run without data."""
     try:
         named = without_data(paths)
-        with in_place_of(paths, named) if named else nullcontext():
+        with in_place_of(paths, named) if named else nullcontext(), direct(trace):
             trace.run(given.args, given.kwargs)
     except Exception as error:
         raise ProfileError(message("run", error, trace, paths)) from error

@@ -126,7 +126,7 @@ class _Rows:
                 yield self.layer(event, depth)
 
     def function(self, call: Call, name: str, path: str, depth: int, names: Counter[str]) -> Layer:
-        place = _numbered(path, next(call.operations()).operator if name in OPERATORS.values() else name.rpartition(".")[2], names)
+        place = _numbered(path, call.operations()[0].operator if name in OPERATORS.values() else name.rpartition(".")[2], names)
         named = (place, name, call.arguments, depth, call.inputs, call.outputs)
         return Layer(*named, *self.costing(NOTHING_OWNED, call), receptive_field=call.field.size, stride=call.field.stride)
 
@@ -135,10 +135,9 @@ class _Rows:
         terms, unknown = self.count(call)
         products = sum(map(math.prod, terms)) if terms else 0
         kept = peak = 0
-        if self.retained:
-            kept = sum([self.retained.get(operation.run, 0) for operation in call.operations()])
-        if self.live:
-            peak = max([self.live.get(operation.run, 0) for operation in call.operations()], default=0)
+        for operation in call.operations():
+            kept += self.retained.get(operation.run, 0)
+            peak = max(peak, self.live.get(operation.run, 0))
         if own is NOTHING_OWNED:
             return Cost(0, 0, products, call.output_bytes, 0, 0, unknown, kept, peak), (), terms
         return own.cost(products, call.output_bytes, unknown, kept, peak), own.shapes, terms

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from dataclasses import field as field_of
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -83,14 +84,20 @@ class Call:
             else:
                 yield from call.module_calls()
 
-    def operations(self, inner: bool = False) -> Iterator[Operation]:
+    def operations(self) -> Sequence[Operation]:
         """The operators that ran in it: in functions too, in modules only where they compute its weights."""
+        events = self.events
+        if len(events) == 1 and type(events[0]) is Operation:  # nearly always
+            return events  # type: ignore[return-value]
+        return list(self._operations(inner=False))
+
+    def _operations(self, inner: bool) -> Iterator[Operation]:
         inner = inner or (isinstance(self.callee, nn.Module) and is_parametrized(self.callee))
         for event in self.events:
             if isinstance(event, Operation):
                 yield event
             elif inner or isinstance(event.callee, str):
-                yield from event.operations(inner)
+                yield from event._operations(inner)
 
 
 class Failure(NamedTuple):
@@ -104,6 +111,7 @@ class Failure(NamedTuple):
 
 
 _FAILED = object()
+_NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
 
 
 class _Operator(NamedTuple):
@@ -249,6 +257,42 @@ class Trace(MetaMode):
         if call.named:
             self.name_functions(True)
 
+    def layer(self, module: nn.Module, x: Tensor, func: Any, args: tuple[Any, ...]) -> Tensor | None:
+        """The output of a layer that does nothing but to run that operator, noted as the hooks and the mode would note it.
+
+        The operator may make one tensor that has bytes. None, and nothing is noted, where its rule has no answer. No mode may be
+        active.
+        """
+        name, make, products, new, _, following = _OPERATORS[func]
+        if make is None or following is None:
+            return None
+        try:
+            made = make(*args)
+        except Exception:
+            return None  # torch gets there too, and is told of as the rest is
+        if made is None:
+            return None
+        if not self.compiler and _COMPILER in sys.modules:
+            self.let_go()
+        if _autocasts():
+            self.autocast = True
+        number = self.called.get(module, 0)
+        self.called[module] = number + 1
+        ledger = self.ledger
+        call = Call(module, ledger.runs, self.naming, number, True)
+        ledger.runs += 1
+        output: Tensor = made if type(made) is Tensor else made[0]
+        if new:
+            call.output_bytes = ledger.add(output, name, call)
+        terms = products(args, _NO_KWARGS, made)
+        call.events.append(Operation(name, (), (), call.output_bytes, terms or (), terms is not None, NO_FIELD, ledger.runs))
+        outputs = [output]
+        self.fields.follow(following, args, _NO_KWARGS, outputs)
+        call.field = self.fields.of(outputs)
+        call.inputs, call.outputs = (tuple(x.shape)[1:],), (tuple(output.shape)[1:],)
+        self.stack[-1].events.append(call)
+        return output
+
     def name_functions(self, on: bool) -> None:
         """Switches the mode that sees function calls on or off, below those of a `forward`: `with torch.device(...)` is one."""
         if on == self.naming:
@@ -323,8 +367,7 @@ class Trace(MetaMode):
             args, kwargs = moved
             output = self.answer(func, args, kwargs)
         if not self.compiler and _COMPILER in sys.modules:
-            self.compiler = True
-            gc.collect()  # its import leaves the frames from which it came in a cycle, and these keep tensors alive
+            self.let_go()
         outputs = [output] if type(output) is Tensor else tensors_in(output)
         if following is not None:
             self.fields.follow(following, args, kwargs, outputs)
@@ -347,6 +390,11 @@ class Trace(MetaMode):
             inputs, sizes, field = _shapes(tensors_in(args)), _shapes(outputs), self.fields.of(outputs)
         call.events.append(Operation(name, inputs, sizes, output_bytes, terms or (), terms is not None, field, ledger.runs))
         return output
+
+    def let_go(self) -> None:
+        """Frees what the import of torch's compiler left: the frames from which it came, in a cycle that keeps tensors alive."""
+        self.compiler = True
+        gc.collect()
 
     def caller(self) -> Call | None:
         """The call of a module that runs the operators now, the innermost; None outside of all."""
@@ -446,5 +494,5 @@ def _with_stand_ins(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
 def _shapes(tensors: Sequence[Tensor]) -> tuple[Shape, ...]:
     """Their shapes without the first axis, the batch."""
     if len(tensors) == 1:
-        return (tuple(tensors[0].shape[1:]),)
-    return tuple([tuple(tensor.shape[1:]) for tensor in tensors])
+        return (tuple(tensors[0].shape)[1:],)
+    return tuple([tuple(tensor.shape)[1:] for tensor in tensors])

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from cnnprof.profiling.trace import is_torchs
 
@@ -41,6 +42,7 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
             torchs.append((attributes, attributes.copy()))  # its layers keep nothing of what they see
         else:
             users.append(_state(attributes))
+    first_hook = RemovableHandle.next_id
     numpy: Any = sys.modules.get("numpy.random")
     drawn = random.getstate(), numpy.get_state() if numpy else None
     # Asking for the devices of one that no one has used would start it, which takes seconds.
@@ -55,6 +57,8 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
         for attributes, values in torchs:
             if not _same(attributes, values):
                 _put_back(attributes, values)
+            if attributes["_forward_hooks"] or attributes["_forward_pre_hooks"]:
+                _unregister(attributes, first_hook)
         for state in users:
             _restore(state)
 
@@ -83,6 +87,13 @@ def _state(attributes: dict[str, Any]) -> _State:
             # No buffer, so nothing stands in for it: `self.steps += 1` is to change a copy.
             attributes[name] = value.clone()
     return _State(attributes, values, contents)
+
+
+def _unregister(attributes: dict[str, Any], first: int) -> None:
+    """Takes off the hooks from that number on."""
+    for hooks in (attributes["_forward_hooks"], attributes["_forward_pre_hooks"]):
+        for number in [number for number in hooks if number >= first]:
+            del hooks[number]
 
 
 _SMALL = 2**20

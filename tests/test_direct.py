@@ -1,0 +1,370 @@
+"""What runs one operator is noted directly, and nobody can tell: the whole profile and the whole history are those of torch's way.
+
+The way is the second opinion: each test runs it too. Where anybody could have put something in between, torch's is the only one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import pytest
+import torch
+from agreement import each, laid_out, small
+from bundled import built
+from hypothesis import given
+from hypothesis import strategies as st
+from module_pieces import Case, Of
+from module_table import CASES
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - as everybody writes it
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.utils import parametrizations, prune
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import cnnprof
+from cnnprof.profiling import profiler
+from cnnprof.profiling.direct import LAYERS
+from cnnprof.profiling.trace import Trace
+from cnnprof.spec import library
+
+SIZE = (4, 8, 8)
+
+
+def noted(module: nn.Module, inputs: Any, directly: bool = True) -> tuple[Any, int]:
+    """All that a profile says, or the error, and how many calls were noted directly."""
+    count = 0
+    layer = Trace.layer
+
+    def counted(*args: Any) -> Any:
+        nonlocal count
+        output = layer(*args)
+        count += output is not None
+        return output
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trace, "layer", counted)
+        if not directly:
+            patch.setattr(profiler, "direct", lambda trace: nullcontext())
+        try:
+            measured = profiler.measure(module, inputs)
+        except cnnprof.CnnprofError as error:
+            return str(error), count
+        return (measured.profile, measured.profile.to_json(), measured.inference), count
+
+
+def same(module: nn.Module, inputs: Any) -> int:
+    """How many calls were noted directly, where that makes no difference."""
+    directly, count = noted(module, inputs)
+    torchs, none = noted(module, inputs, directly=False)
+    assert none == 0
+    assert directly == torchs
+    return count
+
+
+@pytest.mark.parametrize("name", sorted(library.entries()))
+def test_bundled_networks(name: str) -> None:
+    network = built(name)
+    few = sum(type(module) in LAYERS for module in network.module.modules())
+    assert same(network.module, network.input_shape) >= few
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_modules(case: Case) -> None:
+    same(case.make(), case.inputs)
+
+
+class Watch(TorchDispatchMode):
+    """The operators that run, with their arguments."""
+
+    def __init__(self) -> None:
+        TorchDispatchMode.__init__(self)
+        self.seen: list[tuple[Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not torch.ops.aten.empty.memory_format:  # which torch.batch_norm makes for cuDNN
+            assert not kwargs
+            self.seen.append((func, [tuple(x) if isinstance(x, list) else x for x in args]))
+        return func(*args, **(kwargs or {}))
+
+
+KINDS: list[tuple[Callable[..., nn.Module], int]] = [
+    (lambda **o: nn.Conv1d(4, 6, 3, **o), 1),
+    (lambda **o: nn.Conv2d(4, 6, (3, 1), **o), 2),
+    (lambda **o: nn.Conv3d(4, 6, 2, **o), 3),
+]
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.SiLU, nn.Hardswish, nn.Hardsigmoid)
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
+    """One of the layers, and an input, which it may refuse."""
+    kind = draw(st.sampled_from(["convolution", "batch norm", "activation"]))
+    shape = [draw(small), draw(st.sampled_from([4, 4, 4, 3])), *draw(each(draw(st.integers(0, 3)), 1, 4, 7))]
+    x = draw(laid_out(shape, draw(st.sampled_from([torch.float32, torch.float32, torch.float64, torch.int64]))))
+    with torch.device("meta"):
+        if kind == "convolution":
+            make, rank = draw(st.sampled_from(KINDS))
+            options: dict[str, Any] = {name: tuple(draw(each(rank, 1, 2, 3))) for name in ("stride", "dilation")}
+            padding = st.one_of(st.sampled_from(["same", "valid"]), each(rank, 0, 0, 1, 2).map(tuple))
+            mode = draw(st.sampled_from(["zeros", "zeros", "reflect", "circular"]))
+            options |= {
+                "padding": draw(padding),
+                "padding_mode": mode,
+                "groups": draw(st.sampled_from([1, 1, 2])),
+                "bias": draw(st.booleans()),
+            }
+            if options["padding"] == "same":
+                options["stride"] = 1
+            return make(**options), x
+        if kind == "batch norm":
+            norm = draw(st.sampled_from([nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d]))
+            momentum, eps = draw(st.sampled_from([0.1, None])), draw(st.sampled_from([1e-5, -1.0]))
+            return norm(4, eps, momentum, affine=draw(st.booleans()), track_running_stats=draw(st.booleans())), x
+        activation = draw(st.sampled_from([*ACTIVATIONS, nn.Sigmoid]))
+        return (activation(inplace=draw(st.booleans())) if activation is not nn.Sigmoid else nn.Sigmoid()), x
+
+
+@given(layers())
+def test_the_operator_is_the_one_that_torch_runs(drawn: tuple[nn.Module, Tensor]) -> None:
+    layer, x = drawn
+    layer.eval()
+    called = LAYERS[type(layer)](layer, x)
+    if called is None:
+        return
+    with torch.no_grad(), Watch() as watch:
+        try:
+            layer(x)
+        except (RuntimeError, ValueError):
+            return  # what it refuses is for its rule to refuse
+    ((operator, args),) = watch.seen
+    assert operator is called[0]
+    assert len(args) == len(called[1])
+    assert all(one is other or one == other for one, other in zip(args, called[1], strict=True) if not isinstance(one, Tensor))
+    assert all(one is other for one, other in zip(args, called[1], strict=True) if isinstance(one, Tensor))
+
+
+@given(layers())
+def test_a_layer(drawn: tuple[nn.Module, Tensor]) -> None:
+    layer, x = drawn
+    # What is in place changes a tensor of the network's own: autograd would not let it change what was given.
+    same(Of(lambda m, x: m.layer(x * 1), layer=layer), x)
+
+
+def test_each_of_them_is_noted_directly() -> None:
+    inputs = {nn.Conv1d: (4, 8), nn.BatchNorm1d: (4, 8), nn.Conv3d: (4, 8, 8, 8), nn.BatchNorm3d: (4, 8, 8, 8)}
+    for kind in LAYERS:
+        given = {"Conv": (4, 6, 3), "Batc": (4,)}.get(kind.__name__[:4], ())
+        assert same(kind(*given), inputs.get(kind, SIZE)) == 1, kind
+
+
+def test_torch_is_as_it_was() -> None:
+    before = nn.Module._call_impl
+    cnnprof.profile(nn.Conv2d(4, 6, 3), SIZE)
+    assert nn.Module._call_impl is before
+
+    def broken(m: Any, x: Tensor) -> Tensor:
+        assert nn.Module._call_impl is not before
+        raise ValueError("no")
+
+    with pytest.raises(cnnprof.CnnprofError):
+        cnnprof.profile(Of(broken), SIZE)
+    assert nn.Module._call_impl is before
+
+
+# who stands in between
+
+
+def net(run: Callable[..., Any] = lambda m, x: m.relu(m.norm(m.conv(x)))) -> Any:
+    with torch.device("meta"):
+        return Of(run, conv=nn.Conv2d(4, 4, 3, padding=1), norm=nn.BatchNorm2d(4), relu=nn.ReLU())
+
+
+def hooked(register: str) -> Any:
+    made = net()
+    for layer in (made.conv, made.norm, made.relu):
+        getattr(layer, register)(lambda module, x, *output: (output[0] if output else x[0]) * 2)
+    return made
+
+
+def test_hooks_of_a_layer() -> None:
+    assert same(hooked("register_forward_hook"), SIZE) == 0
+    assert same(hooked("register_forward_pre_hook"), SIZE) == 0
+    backward = net()
+    backward.conv.register_full_backward_hook(lambda *_: None)
+    backward.norm.register_full_backward_pre_hook(lambda *_: None)
+    assert same(backward, SIZE) == 1
+
+
+def test_hooks_that_come_in_the_pass() -> None:
+    def forward(m: Any, x: Tensor) -> Any:
+        y = m.conv(x)
+        m.conv.register_forward_hook(lambda module, x, output: output * 2)
+        return y + m.conv(x)
+
+    assert same(net(forward), SIZE) == 1
+
+
+@pytest.mark.parametrize("register", [register_module_forward_hook, register_module_forward_pre_hook])
+def test_hooks_of_all_modules(register: Any) -> None:
+    handle = register(lambda module, x, *output: None)
+    try:
+        assert same(net(), SIZE) == 0
+    finally:
+        handle.remove()
+
+
+def test_a_forward_of_its_own() -> None:
+    made = net()
+    made.relu.forward = lambda x: x * 3
+    assert same(made, SIZE) == 2
+
+
+def test_a_layer_that_was_derived() -> None:
+    class Scaled(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * 2
+
+    made = net()
+    made.conv = Scaled(4, 4, 3, padding=1)
+    assert same(made, SIZE) == 2
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+def test_weights_of_another_kind() -> None:
+    class Weight(Tensor):
+        """Whose class could compute in its own way."""
+
+    made = net()
+    made.conv.weight = nn.Parameter(torch.zeros(4, 4, 3, 3, device="meta").as_subclass(Weight))
+    assert same(made, SIZE) == 0  # what it makes is of that class too
+    made = net()
+    del made.conv.weight
+    made.conv.weight = torch.zeros(5, 4, 1, 1, device="meta")
+    made.conv.bias = None
+    assert same(made, SIZE) == 0  # for the other two do not know what to do with 5 channels
+    for change in (parametrizations.weight_norm, nn.utils.weight_norm, lambda layer: prune.l1_unstructured(layer, "weight", 0.5)):
+        made = net()
+        made.conv = nn.Conv2d(4, 4, 3, padding=1)
+        change(made.conv)
+        assert same(made, SIZE) == 2
+
+
+def test_functions_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for owner, name in (
+        (F, "relu"),
+        (torch, "relu"),
+        (F, "conv2d"),
+        (torch, "batch_norm"),
+        (nn.Conv2d, "forward"),
+        (nn.Module, "_call_impl"),
+    ):
+        torchs = getattr(owner, name)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, lambda *args, torchs=torchs, **kwargs: torchs(*args, **kwargs))
+            assert same(net(), SIZE) == 0, name
+
+
+class Functions(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        return output * 2 if func is F.relu else output
+
+
+class Operators(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        return output.clone() if func is torch.ops.aten.relu.default else output
+
+
+@contextmanager
+def dual_level() -> Iterator[None]:
+    with torch.autograd.forward_ad.dual_level():
+        yield
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [Functions, Operators, torch.enable_grad, torch.inference_mode, dual_level, lambda: torch.device("meta")],
+    ids=["functions", "operators", "enable_grad", "inference_mode", "dual_level", "device"],
+)
+def test_modes(mode: Callable[[], AbstractContextManager[Any]]) -> None:
+    def forward(m: Any, x: Tensor) -> Any:
+        with mode():
+            x = m.relu(m.norm(m.conv(x)))
+        return m.relu(x)
+
+    assert same(net(forward), SIZE) == (0 if mode is torch.inference_mode else 1)  # its tensors stay its own afterwards
+    with mode():
+        directly, _ = noted(net(), SIZE)
+        assert directly == noted(net(), SIZE, directly=False)[0]
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda m, x: torch.vmap(m.conv)(x[None])[0],
+        lambda m, x: torch.func.jvp(m.relu, (x,), (x,))[0],
+        lambda m, x: torch.func.functionalize(m.relu)(x),
+        lambda m, x: torch.func.functional_call(m.conv, {"weight": x.new_zeros(7, 4, 1, 1), "bias": x.new_zeros(7)}, (x,)),
+        lambda m, x: m.relu(torch.complex(x, x).conj().imag),
+        lambda m, x: m.conv(x.to(memory_format=torch.channels_last)),
+        lambda m, x: m.conv(x[0]),
+        lambda m, x: m.relu(input=x),
+        lambda m, x: m.norm.train()(x),
+        lambda m, x: m.conv(x).relu_().add_(m.relu(m.conv(x))),
+        lambda m, x: m.conv(m.norm(x)[:, :3]),
+        lambda m, x: m.conv(x.double()),
+        lambda m, x: m.norm(x[:, :3]),
+        lambda m, x: m.relu(x.expand(2, 4, 8, 8)),
+        lambda m, x: nn.ReLU(inplace=True)(x[:, :1].expand(1, 4, 8, 8)),
+        lambda m, x: m.conv(torch.zeros(1, 4, 8, 8)),
+        lambda m, x: torch.utils.checkpoint.checkpoint(m.conv, x, use_reentrant=False),
+        lambda m, x: m.relu(),
+        lambda m, x: m.relu(x, x),
+        lambda m, x: m.relu(None),
+    ],
+)
+def test_what_a_forward_may_do(transform: Callable[..., Any]) -> None:
+    same(net(transform), SIZE)
+
+
+def test_errors_that_are_caught() -> None:
+    def forward(m: Any, x: Tensor) -> Any:
+        try:
+            return m.conv(x[:, :3])
+        except RuntimeError:
+            return m.relu(m.conv(x))
+
+    assert same(net(forward), SIZE) > 0
+
+
+def test_a_thread() -> None:
+    def forward(m: Any, x: Tensor) -> Any:
+        found: list[Any] = []
+
+        def work() -> None:
+            try:
+                found.append(m.conv(x))
+            except BaseException as error:
+                found.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        if isinstance(found[0], BaseException):
+            raise found[0]
+        return found[0]
+
+    assert same(net(forward), SIZE) == 0
+
+
+def test_a_network_that_looks_at_itself() -> None:
+    def forward(m: Any, x: Tensor) -> Any:
+        m.calls = getattr(m, "calls", 0) + 1
+        return m(m.relu(x)) if m.calls < 3 else m.conv(m.relu(x))
+
+    assert same(net(forward), SIZE) == 4
