@@ -170,17 +170,21 @@ def convolution(
     groups: int,
 ) -> Found:
     known = look(x)
-    others = [look(weight), look(bias)]
+    others = [other for other in (look(weight), look(bias)) if other is not None]
     if known is None:
-        operands = [other for other in others if other is not None]
-        return unknown(made[0].dim(), operands) if operands else None
+        return unknown(made[0].dim(), others) if others else None
     if known.labels is not None or known.layout[1] is not None:
         known = _channels(known, x.shape, groups, made[0].shape[1])
-    rank = weight.dim() - 2
-    per_axis = [given if len(given) == rank else [*given] * rank for given in (stride, padding, dilation)]  # padding="valid" is [0]
-    sizes = zip(weight.shape[2:], *per_axis, strict=True)
-    found = windowed(known, x, made[0], transposed if is_transposed else window, sizes)
-    return found if others == [None, None] else blended(found, others)
+    kernel = weight.shape[2:]
+    if max(kernel) == max(stride) == 1 and not any(padding):
+        found = known  # each position reads itself
+    else:
+        rank = len(kernel)
+        if not len(stride) == len(padding) == len(dilation) == rank:  # padding="valid" is [0]
+            stride, padding, dilation = ([*given] * (rank // len(given)) for given in (stride, padding, dilation))
+        sizes = zip(kernel, stride, padding, dilation, strict=True)
+        found = windowed(known, x, made[0], transposed if is_transposed else window, sizes)
+    return blended(found, others) if others else found
 
 
 def pool(rank: int) -> Callable[..., Found]:

@@ -88,16 +88,17 @@ def batch_norm(
     Outside of training these two are empty, as the kernel of the CPU has it; that of the meta device makes room for them.
     """
     dtype = x.dtype
-    if not floating(x) or not ordered(x) or x.dim() < 2 or 0 in x.shape:
+    shape = x.shape
+    if not floating(x) or not ordered(x) or len(shape) < 2 or 0 in shape:
         return None
-    channels = x.shape[1:2]
-    if not training if mean is None else training and x.numel() == channels[0]:
+    channels = shape[1]
+    if not training if mean is None else training and x.numel() == channels:
         return None  # without statistics, or with those of one value: torch refuses
     for tensor in (weight, bias, mean, variance):
-        if tensor is not None and (tensor.shape != channels or tensor.dtype is not dtype):
+        if tensor is not None and (tensor.dtype is not dtype or tensor.dim() != 1 or tensor.numel() != channels):
             return None
     kept = _statistics(dtype)
-    made = x.clone() if x.is_contiguous() else empty(x.shape, x)  # a clone takes half as long
+    made = x.clone() if x.is_contiguous() else empty(shape, x)  # a clone takes half as long
     if not training:
         nothing = torch.empty(0, dtype=kept, device=META)
         return made, nothing, nothing

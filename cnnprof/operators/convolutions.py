@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from cnnprof.operators.shapes import Made, ShapeError, Size, by, empty, floating, refuse_values, refuse_window, unlike
+from cnnprof.operators.shapes import FLOATS, META, Made, ShapeError, Size, by, refuse_values, refuse_window, unlike
 
 
 def convolution(
@@ -21,7 +22,7 @@ def convolution(
     """batch x out_channels x map, in any number of dimensions; contiguous for any input, as in torch's meta kernel."""
     shape, kernel = x.shape, weight.shape
     rank = len(shape) - 2
-    if not floating(x) or not weight.is_meta or rank < 1 or 0 in shape:
+    if x.dtype not in FLOATS or not x.is_meta or not weight.is_meta or rank < 1 or 0 in shape:
         return None
     if len(padding) == len(output_padding) == 1 < rank:  # padding="valid"
         padding, output_padding = [*padding] * rank, [*output_padding] * rank
@@ -48,7 +49,7 @@ def convolution(
         raise ShapeError(unlike(x, bias, "bias"))
     if bias is not None and bias.shape != (out_channels,):
         raise ShapeError(f"the bias is {by(bias.shape)}, the output has {out_channels} channels")
-    return empty((shape[0], out_channels, *sizes), x)
+    return torch.empty(shape[0], out_channels, *sizes, dtype=x.dtype, device=META)
 
 
 def _refuse_weight(x: Tensor, weight: Tensor, channels: int, groups: int) -> None:

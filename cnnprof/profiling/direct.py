@@ -116,15 +116,17 @@ def direct(trace: Trace) -> Iterator[None]:
         return
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if not (_unhooked(module) and _undisturbed(trace)):
+            return torchs(module, *args, **kwargs)
         layer = LAYERS.get(type(module))
-        if layer is not None and len(args) == 1 and not kwargs and _untouched(module) and _undisturbed(trace):
+        if layer is not None and len(args) == 1 and not kwargs and "forward" not in module.__dict__:
             x = args[0]
             if type(x) is Tensor and _dispatch_keys(x) == _META:
                 with _no_functions(), _no_modes():
                     output = _output(trace, layer, module, x)
                 if output is not None:
                     return output
-        return torchs(module, *args, **kwargs)
+        return trace.call(module, args, kwargs)
 
     nn.Module._call_impl = call  # type: ignore[method-assign, assignment]
     try:
@@ -150,16 +152,10 @@ def _is_torchs(function: Any) -> bool:
 _HOME = str(Path(torch.__file__).parent)
 
 
-def _untouched(module: Any) -> bool:
-    """Whether a layer has no hook and no `forward` of its own."""
+def _unhooked(module: Any) -> bool:
+    """Whether a module has no hooks."""
     own = module.__dict__
-    return not (
-        own["_forward_pre_hooks"]
-        or own["_forward_hooks"]
-        or own["_backward_hooks"]
-        or own["_backward_pre_hooks"]
-        or "forward" in own
-    )
+    return not (own["_forward_pre_hooks"] or own["_forward_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"])
 
 
 def _undisturbed(trace: Trace) -> bool:
@@ -173,8 +169,8 @@ def _undisturbed(trace: Trace) -> bool:
         or _transforms() is not None
         or forward_ad._current_level >= 0
         or _tracing() is not None
-        or len(module_hooks._global_forward_hooks) != 1
-        or len(module_hooks._global_forward_pre_hooks) != 1
+        or len(_global_hooks) != 1
+        or len(_global_pre_hooks) != 1
         or module_hooks._global_backward_hooks
         or module_hooks._global_backward_pre_hooks
         or trace.failure.error
@@ -188,6 +184,7 @@ _modes, _mode_at, _function_modes = (
     torch._C._len_torch_function_stack,
 )
 _transforms, _tracing = torch._C._functorch.peek_interpreter_stack, torch._C._get_tracing_state
+_global_hooks, _global_pre_hooks = module_hooks._global_forward_hooks, module_hooks._global_forward_pre_hooks
 _no_functions: Any = torch._C.DisableTorchFunction
 _no_modes: Any = torch._C._DisableTorchDispatch
 _dispatch_keys: Any = torch._C._dispatch_keys

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
 from cnnprof.profiling.profile import Cost, Shape
 
 _T = TypeVar("_T", bound=Tensor)
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Owned(NamedTuple):
     """Parameters and buffers by name."""
 
-    parameters: Mapping[str, nn.Parameter] = MappingProxyType({})
-    buffers: Mapping[str, Tensor] = MappingProxyType({})
+    parameters: Mapping[str, nn.Parameter] = _NONE
+    buffers: Mapping[str, Tensor] = _NONE
 
     def parts(self) -> Iterator[tuple[str, Owned]]:
         """Each of them by itself, with its name."""
@@ -44,9 +45,10 @@ class Owned(NamedTuple):
         for parameter in self.parameters.values():
             elements = parameter.numel()
             params += elements
-            trainable += elements if parameter.requires_grad else 0
+            if parameter.requires_grad:
+                trainable += elements
             param_bytes += parameter.nbytes
-        buffer_bytes = sum([buffer.nbytes for buffer in self.buffers.values()])
+        buffer_bytes = sum([buffer.nbytes for buffer in self.buffers.values()]) if self.buffers else 0
         return Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, unknown, retained, peak)
 
 
@@ -68,16 +70,15 @@ def owned_by(modules: Iterable[nn.Module]) -> dict[nn.Module, Owned]:
     seen: set[int] = set()
     owned: dict[nn.Module, Owned] = {}
     for module in modules:
-        if module._parameters or module._buffers:
-            parameters, buffers = _unseen(module._parameters, seen), _unseen(module._buffers, seen)
-            if parameters or buffers:
-                owned[module] = Owned(parameters, buffers)
+        parameters, buffers = module._parameters, module._buffers
+        if parameters or buffers:
+            own = Owned(_unseen(parameters, seen) if parameters else _NONE, _unseen(buffers, seen) if buffers else _NONE)
+            if own.parameters or own.buffers:
+                owned[module] = own
     return owned
 
 
-def _unseen(tensors: Mapping[str, _T | None], seen: set[int]) -> dict[str, _T]:
-    if not tensors:
-        return {}
+def _unseen(tensors: Mapping[str, _T | None], seen: set[int]) -> Mapping[str, _T]:
     new = {name: tensor for name, tensor in tensors.items() if tensor is not None and id(tensor) not in seen}
     seen.update(map(id, new.values()))
     return new

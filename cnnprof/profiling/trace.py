@@ -257,6 +257,17 @@ class Trace(MetaMode):
         if call.named:
             self.name_functions(True)
 
+    def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a module's `forward` returns, with the two hooks around it, as torch calls them where there are no others."""
+        args = self.enter(module, args) or args
+        try:
+            output = module.forward(*args, **kwargs)
+        except Exception:
+            self.leave(module, args, None)
+            raise
+        self.leave(module, args, kwargs, output)
+        return output
+
     def layer(self, module: nn.Module, x: Tensor, func: Any, args: tuple[Any, ...]) -> Tensor | None:
         """The output of a layer that does nothing but to run that operator, noted as the hooks and the mode would note it.
 
