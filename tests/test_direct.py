@@ -5,11 +5,15 @@ The way is the second opinion: each test runs it too. Where anybody could have p
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import wraps
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from agreement import each, laid_out, small
@@ -27,7 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import cnnprof
 from cnnprof.profiling import profiler
-from cnnprof.profiling.direct import LAYERS
+from cnnprof.profiling.direct import LAYERS, direct
 from cnnprof.profiling.trace import Trace
 from cnnprof.spec import library
 
@@ -132,7 +136,7 @@ def layers(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
 def test_the_operator_is_the_one_that_torch_runs(drawn: tuple[nn.Module, Tensor]) -> None:
     layer, x = drawn
     layer.eval()
-    called = LAYERS[type(layer)](layer, x)
+    called = LAYERS[type(layer)][0](layer, x)
     if called is None:
         return
     with torch.no_grad(), Watch() as watch:
@@ -217,10 +221,83 @@ def test_hooks_of_all_modules(register: Any) -> None:
         handle.remove()
 
 
-def test_a_forward_of_its_own() -> None:
+def test_methods_of_one_layer() -> None:
     made = net()
     made.relu.forward = lambda x: x * 3
     assert same(made, SIZE) == 2
+    # as people make the borders of an image meet
+    made.conv._conv_forward = lambda x, w, b: F.conv2d(F.pad(x, (1, 1, 1, 1), mode="circular"), w, b)
+    assert same(made, SIZE) == 1
+    made.norm._check_input_dim = lambda x: None
+    assert same(made, SIZE) == 0
+
+
+def test_a_layer_with_a_layer_of_its_own() -> None:
+    made = net()
+    made.conv.aux = nn.Linear(2, 3)
+    assert same(made, SIZE) == 2
+
+
+def test_a_wrapper_without_attributes() -> None:
+    class Wrapper(nn.Module):
+        def __init__(self, wrapped: nn.Module) -> None:
+            object.__setattr__(self, "wrapped", wrapped)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(object.__getattribute__(self, "wrapped"), name)
+
+        def forward(self, x: Tensor) -> Any:
+            return self.wrapped(x) * 2
+
+    same(Wrapper(net().conv), SIZE)
+    cnnprof.profile(Wrapper(net().conv), SIZE)
+
+
+@pytest.mark.parametrize(
+    ("member", "name", "value"),
+    [
+        ("conv", "groups", True),
+        ("conv", "groups", 1.0),
+        ("conv", "groups", torch.tensor(1)),
+        ("conv", "stride", (True, True)),
+        ("conv", "stride", np.array([2, 2])),
+        ("conv", "stride", torch.tensor([2, 2])),
+        ("conv", "stride", [2, 2]),
+        ("conv", "stride", 2),
+        ("conv", "padding", (np.uint8(200), np.uint8(200))),
+        ("conv", "padding", 1),
+        ("conv", "dilation", None),
+        ("norm", "eps", None),
+        ("norm", "eps", torch.tensor(1.0)),
+        ("norm", "momentum", "0.1"),
+        ("norm", "momentum", torch.tensor(1.0)),
+        ("relu", "inplace", 1),
+        ("conv", "weight", None),
+        ("norm", "running_mean", None),
+    ],
+)
+def test_attributes_of_another_type(member: str, name: str, value: Any) -> None:
+    made = net()
+    setattr(getattr(made, member), name, value)
+    same(made, SIZE)
+
+
+def test_arguments_by_name() -> None:
+    inner = Of(lambda m, x, module, self=None, trace=None: x * module)
+    assert same(Of(lambda m, x: m.inner(x, module=3, trace=1), inner=inner), SIZE) == 0
+
+
+def test_what_is_in_place_counts_as_a_change() -> None:
+    versions: list[int] = []
+
+    def forward(m: Any, x: Tensor) -> Any:
+        y = x * 1
+        m.relu(y)
+        versions.append(y._version)
+        return y
+
+    assert same(Of(forward, relu=nn.ReLU(inplace=True)), SIZE) == 1
+    assert versions == [1, 1]
 
 
 def test_a_layer_that_was_derived() -> None:
@@ -253,19 +330,39 @@ def test_weights_of_another_kind() -> None:
         assert same(made, SIZE) == 2
 
 
-def test_functions_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    for owner, name in (
-        (F, "relu"),
-        (torch, "relu"),
-        (F, "conv2d"),
-        (torch, "batch_norm"),
-        (nn.Conv2d, "forward"),
-        (nn.Module, "_call_impl"),
-    ):
+def around(torchs: Any) -> Any:
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return torchs(*args, **kwargs)
+
+    return function
+
+
+def in_disguise(torchs: Any) -> Any:
+    return wraps(torchs)(around(torchs))
+
+
+def another(torchs: Any) -> Any:
+    """Another function of torch's."""
+    return F.silu if torchs is F.relu else nn.Softplus.forward if torchs is nn.ReLU.forward else torch.tanh
+
+
+@pytest.mark.parametrize("wrapped", [around, in_disguise, another, torch.no_grad(), torch.autocast("cpu", enabled=False)])
+def test_functions_of_others(wrapped: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    places = (F, "relu"), (torch, "relu"), (F, "conv2d"), (torch, "batch_norm"), (nn.ReLU, "forward"), (nn.Module, "_call_impl")
+    for owner, name in places:
         torchs = getattr(owner, name)
         with monkeypatch.context() as patch:
-            patch.setattr(owner, name, lambda *args, torchs=torchs, **kwargs: torchs(*args, **kwargs))
-            assert same(net(), SIZE) == 0, name
+            patch.setattr(owner, name, wrapped(torchs))
+            assert noted(net(), SIZE)[1] <= (0 if owner is nn.Module else 2), name
+
+
+def test_functions_that_a_forward_replaces() -> None:
+    def forward(m: Any, x: Tensor) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(F, "relu", lambda x, inplace: torch.relu(x) * 2)
+            return m.relu(x)
+
+    assert same(net(forward), SIZE) == 0
 
 
 class Functions(TorchFunctionMode):
@@ -368,3 +465,44 @@ def test_a_network_that_looks_at_itself() -> None:
         return m(m.relu(x)) if m.calls < 3 else m.conv(m.relu(x))
 
     assert same(net(forward), SIZE) == 4
+
+
+def test_the_compiler_does_not_keep_what_was_in_place_when_it_was_imported() -> None:
+    code = """
+import gc, weakref
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+import cnnprof
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x):
+        return checkpoint(self.conv, x, use_reentrant=False)
+
+before, net = nn.Module._call_impl, Net()
+cnnprof.profile(net, (3, 8, 8))
+import torch._dynamo.utils
+print(torch._dynamo.utils.unpatched_nn_module_call_impl is before)
+alive = weakref.ref(net)
+del net
+gc.collect()
+print(alive() is None)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split() == [
+        "True",
+        "True",
+    ]
+
+
+def test_two_passes_that_overlap() -> None:
+    before = nn.Module._call_impl
+    one, other = direct(Trace(nn.ReLU())), direct(Trace(nn.ReLU()))
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    other.__exit__(None, None, None)
+    assert nn.Module._call_impl is before

@@ -8,11 +8,11 @@ of their own, and wherever a rule has no answer, torch goes its way.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import BuiltinFunctionType
+from types import BuiltinFunctionType, ModuleType
 from typing import Any, TypeAlias
 
 import torch
@@ -21,44 +21,48 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 from torch.nn.modules import module as module_hooks
 
-from cnnprof.profiling.trace import Trace
+from cnnprof.profiling.trace import COMPILER, Trace
 
 Called: TypeAlias = "tuple[Any, tuple[Any, ...]] | None"
 """An operator and its arguments; None where it is not that simple."""
+Layer: TypeAlias = Callable[[Any, Tensor], Called]
+"""What a layer calls, in `eval()`, with that input."""
 
 aten = torch.ops.aten
 
 
-def _convolution(rank: int) -> Callable[[Any, Tensor], Called]:
+def _convolution(rank: int) -> Layer:
     nothing = (0,) * rank
 
     def convolution(layer: Any, x: Tensor) -> Called:
         padding = layer.padding
         if x.dim() != rank + 2 or layer.padding_mode != "zeros" or type(padding) is str:
             return None
+        stride, dilation, groups = layer.stride, layer.dilation, layer.groups
         own = layer._parameters
         weight, bias = own["weight"], own["bias"]
-        if type(weight) not in _PLAIN or type(bias) not in _PLAIN:
+        if type(weight) not in _PLAIN or type(bias) not in _PLAIN or not _are_ints((*stride, *padding, *dilation, groups)):
             return None
-        return aten.convolution.default, (x, weight, bias, layer.stride, padding, layer.dilation, False, nothing, layer.groups)
+        return aten.convolution.default, (x, weight, bias, stride, padding, dilation, False, nothing, groups)
 
     return convolution
 
 
-def _batch_norm(*ranks: int) -> Callable[[Any, Tensor], Called]:
+def _batch_norm(*ranks: int) -> Layer:
     def batch_norm(layer: Any, x: Tensor) -> Called:
-        if layer.training or x.dim() not in ranks or layer.eps < 0:
+        momentum, eps = layer.momentum, layer.eps
+        if layer.training or x.dim() not in ranks or type(eps) is not float or eps < 0 or type(momentum) not in _MOMENTA:
             return None
         own, kept = layer._parameters, layer._buffers
         weight, bias, mean, variance = own["weight"], own["bias"], kept["running_mean"], kept["running_var"]
         if type(weight) not in _PLAIN or type(bias) not in _PLAIN or type(mean) is not Tensor or type(variance) is not Tensor:
             return None
-        return aten.native_batch_norm.default, (x, weight, bias, mean, variance, False, layer.momentum or 0.0, layer.eps)
+        return aten.native_batch_norm.default, (x, weight, bias, mean, variance, False, momentum or 0.0, eps)
 
     return batch_norm
 
 
-def _activation(operator: Any, in_place: Any) -> Callable[[Any, Tensor], Called]:
+def _activation(operator: Any, in_place: Any) -> Layer:
     def activation(layer: Any, x: Tensor) -> Called:
         return (in_place if layer.inplace else operator), (x,)
 
@@ -66,96 +70,136 @@ def _activation(operator: Any, in_place: Any) -> Callable[[Any, Tensor], Called]
 
 
 def _hardtanh(layer: Any, x: Tensor) -> Called:
-    if layer.min_val > layer.max_val:
+    low, high = layer.min_val, layer.max_val
+    if type(low) is not float or type(high) is not float or low > high:
         return None
-    return aten.hardtanh_.default if layer.inplace else aten.hardtanh.default, (x, layer.min_val, layer.max_val)
+    return aten.hardtanh_.default if layer.inplace else aten.hardtanh.default, (x, low, high)
 
 
 def _sigmoid(layer: Any, x: Tensor) -> Called:
     return aten.sigmoid.default, (x,)
 
 
-LAYERS: dict[type[nn.Module], Callable[[Any, Tensor], Called]] = {
-    nn.Conv1d: _convolution(1),
-    nn.Conv2d: _convolution(2),
-    nn.Conv3d: _convolution(3),
-    nn.BatchNorm1d: _batch_norm(2, 3),
-    nn.BatchNorm2d: _batch_norm(4),
-    nn.BatchNorm3d: _batch_norm(5),
-    nn.ReLU: _activation(aten.relu.default, aten.relu_.default),
-    nn.ReLU6: _hardtanh,
-    nn.Hardtanh: _hardtanh,
-    nn.SiLU: _activation(aten.silu.default, aten.silu_.default),
-    nn.Hardswish: _activation(aten.hardswish.default, aten.hardswish_.default),
-    nn.Hardsigmoid: _activation(aten.hardsigmoid.default, aten.hardsigmoid_.default),
-    nn.Sigmoid: _sigmoid,
-}
-"""What convolutional networks have most of, and which operator it runs in `eval()`, with what."""
-
 _PLAIN = frozenset({Tensor, nn.Parameter, type(None)})
 """What a weight has to be: a class of its own may compute in its own way."""
+_MOMENTA = frozenset({float, type(None)})
+_INT = frozenset({int})
 
-_FUNCTIONS: tuple[tuple[Any, str], ...] = (
-    (nn.Module, "_call_impl"),
-    *[(layer, name) for layer in LAYERS for name in ("forward", "_conv_forward", "_check_input_dim") if hasattr(layer, name)],
-    *[(F, f"conv{rank}d") for rank in (1, 2, 3)],
-    *[(home, "batch_norm") for home in (F, torch)],
-    *[(torch, name) for name in ("relu", "relu_", "sigmoid")],
-    *[(F, name) for name in ("relu", "hardtanh", "silu", "hardswish", "hardsigmoid")],
-    *[(torch._C._nn, name + end) for name in ("hardtanh", "silu", "hardswish", "hardsigmoid") for end in ("", "_")],
-)
-"""What their calls go through."""
+
+def _are_ints(values: tuple[Any, ...]) -> bool:
+    """Whether all are numbers of Python's own: torch refuses some others, and converts some."""
+    return _INT.issuperset(map(type, values))
+
+
+LAYERS: dict[type[nn.Module], tuple[Layer, ModuleType, str]] = {
+    nn.Conv1d: (_convolution(1), torch, "conv1d"),
+    nn.Conv2d: (_convolution(2), torch, "conv2d"),
+    nn.Conv3d: (_convolution(3), torch, "conv3d"),
+    nn.BatchNorm1d: (_batch_norm(2, 3), torch, "batch_norm"),
+    nn.BatchNorm2d: (_batch_norm(4), torch, "batch_norm"),
+    nn.BatchNorm3d: (_batch_norm(5), torch, "batch_norm"),
+    nn.ReLU: (_activation(aten.relu.default, aten.relu_.default), torch, "relu"),
+    nn.ReLU6: (_hardtanh, torch._C._nn, "hardtanh"),
+    nn.Hardtanh: (_hardtanh, torch._C._nn, "hardtanh"),
+    nn.SiLU: (_activation(aten.silu.default, aten.silu_.default), torch._C._nn, "silu"),
+    nn.Hardswish: (_activation(aten.hardswish.default, aten.hardswish_.default), torch._C._nn, "hardswish"),
+    nn.Hardsigmoid: (_activation(aten.hardsigmoid.default, aten.hardsigmoid_.default), torch._C._nn, "hardsigmoid"),
+    nn.Sigmoid: (_sigmoid, torch, "sigmoid"),
+}
+"""What convolutional networks have most of, and the function of torch's that each ends in: where it is, and its name."""
+
+
+class _Way:
+    """What a call of such a layer goes through."""
+
+    def __init__(self, kind: type[nn.Module], home: ModuleType, function: str) -> None:
+        methods = ((kind, name) for name in (*_METHODS, "__getattr__"))
+        functions = ((owner, name) for owner in (home, F) for name in (function, f"{function}_"))
+        self.places = tuple(place for place in (*methods, *functions) if hasattr(*place))
+        self.torchs: list[Any] = []
+        """The functions that were found to be torch's."""
+
+    def is_torchs(self) -> bool:
+        """Whether nobody has put functions of their own in it."""
+        functions = [getattr(owner, name) for owner, name in self.places]
+        if functions != self.torchs:
+            if not all(_is_torchs(*place, function) for place, function in zip(self.places, functions, strict=True)):
+                return False
+            self.torchs = functions
+        return True
+
+
+_METHODS = ("forward", "_conv_forward", "_check_input_dim")
+_KINDS = {kind: (layer, _Way(kind, home, function)) for kind, (layer, home, function) in LAYERS.items()}
+
+
+def _is_torchs(owner: Any, name: str, function: Any) -> bool:
+    """Whether a function is the one that was written there."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return type(function) is BuiltinFunctionType and function.__name__ == name
+    home, path = owner, name
+    if isinstance(owner, type):
+        owner = next(cls for cls in owner.__mro__ if name in cls.__dict__)
+        home, path = sys.modules[owner.__module__], f"{owner.__name__}.{name}"
+    written = code.co_filename == home.__file__ and code.co_name == name and function.__qualname__ == path
+    return written and not hasattr(function, "__wrapped__")
 
 
 @contextmanager
 def direct(trace: Trace) -> Iterator[None]:
     """Gives a trace the operators of such layers directly. Afterwards `nn.Module` is as it was."""
     torchs: Any = nn.Module._call_impl
-    if type(trace) is not Trace or not all(_is_torchs(getattr(*place)) for place in _FUNCTIONS):
-        yield  # the other traces see more than this tells, and the functions of others have to be run
+    if type(trace) is not Trace or not _is_torchs(nn.Module, "_call_impl", torchs):
+        yield  # the other traces see more than this tells
         return
 
-    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         if not (_unhooked(module) and _undisturbed(trace)):
             return torchs(module, *args, **kwargs)
-        layer = LAYERS.get(type(module))
-        if layer is not None and len(args) == 1 and not kwargs and "forward" not in module.__dict__:
-            x = args[0]
-            if type(x) is Tensor and _dispatch_keys(x) == _META:
-                with _no_functions(), _no_modes():
-                    output = _output(trace, layer, module, x)
-                if output is not None:
-                    return output
+        kind = _KINDS.get(type(module))
+        if kind is not None and len(args) == 1 and not kwargs:
+            output = _output(trace, *kind, module, args[0])
+            if output is not None:
+                return output
         return trace.call(module, args, kwargs)
 
+    compiler = COMPILER in sys.modules
     nn.Module._call_impl = call  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        nn.Module._call_impl = torchs  # type: ignore[method-assign]
+        if nn.Module._call_impl is call:
+            nn.Module._call_impl = torchs  # type: ignore[method-assign]
+        if not compiler and COMPILER in sys.modules:
+            _tell_compiler(call, torchs)
 
 
-def _output(trace: Trace, layer: Callable[[Any, Tensor], Called], module: nn.Module, x: Tensor) -> Tensor | None:
-    try:
-        called = layer(module, x)
-    except (KeyError, AttributeError):
-        return None  # somebody has put another kind of thing in the place of a parameter, or taken it away
-    return None if called is None else trace.layer(module, x, *called)
+def _tell_compiler(call: Callable[..., Any], torchs: Callable[..., Any]) -> None:
+    """Puts torch's own into the modules of its compiler, which keeps what it found when it was imported: in the pass."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(COMPILER):
+            for variable, value in list(vars(module).items()):
+                if value is call:
+                    setattr(module, variable, torchs)
 
 
-def _is_torchs(function: Any) -> bool:
-    """Whether nobody has put a function of their own in its place."""
-    code = getattr(function, "__code__", None)
-    return type(function) is BuiltinFunctionType if code is None else code.co_filename.startswith(_HOME)
+def _output(trace: Trace, layer: Layer, way: _Way, module: nn.Module, x: Any) -> Tensor | None:
+    """What the layer returns, noted; None where torch has to go its way."""
+    if type(x) is not Tensor or _dispatch_keys(x) != _META or module._modules or not way.is_torchs():
+        return None
+    if not module.__dict__.keys().isdisjoint(_METHODS):
+        return None
+    with _no_functions(), _no_modes():
+        try:
+            called = layer(module, x)
+        except Exception:
+            return None  # somebody has put another kind of thing in the place of an attribute, or taken it away
+        return None if called is None else trace.layer(module, x, *called)
 
 
-_HOME = str(Path(torch.__file__).parent)
-
-
-def _unhooked(module: Any) -> bool:
-    """Whether a module has no hooks."""
-    own = module.__dict__
-    return not (own["_forward_pre_hooks"] or own["_forward_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"])
+def _unhooked(module: nn.Module) -> bool:
+    return not (module._backward_hooks or module._backward_pre_hooks or module._forward_hooks or module._forward_pre_hooks)
 
 
 def _undisturbed(trace: Trace) -> bool:
@@ -178,11 +222,8 @@ def _undisturbed(trace: Trace) -> bool:
     )
 
 
-_modes, _mode_at, _function_modes = (
-    torch._C._len_torch_dispatch_stack,
-    torch._C._get_dispatch_stack_at,
-    torch._C._len_torch_function_stack,
-)
+_modes, _mode_at = torch._C._len_torch_dispatch_stack, torch._C._get_dispatch_stack_at
+_function_modes = torch._C._len_torch_function_stack
 _transforms, _tracing = torch._C._functorch.peek_interpreter_stack, torch._C._get_tracing_state
 _global_hooks, _global_pre_hooks = module_hooks._global_forward_hooks, module_hooks._global_forward_pre_hooks
 _no_functions: Any = torch._C.DisableTorchFunction

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 from torch.utils._pytree import SUPPORTED_NODES, tree_leaves
@@ -154,7 +155,7 @@ _OPERATORS = _Operators()
 
 
 _EMPTY = torch.ops.aten.empty.memory_format
-_COMPILER = "torch._dynamo"
+COMPILER = "torch._dynamo"
 """What torch's compiler is imported as: by a checkpoint, and by kernels that are written in Python."""
 _autocasts = torch._C._is_any_autocast_enabled
 
@@ -184,7 +185,7 @@ class Trace(MetaMode):
         """Whether `functions` is on the stack of modes: only then a function call costs anything."""
         self.depth = 0
         """How many modes of others are below it: `torch.set_default_device` puts one at the bottom."""
-        self.compiler = _COMPILER in sys.modules
+        self.compiler = COMPILER in sys.modules
         """Whether torch's compiler was imported before."""
 
     def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -259,8 +260,8 @@ class Trace(MetaMode):
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a module's `forward` returns, with the two hooks around it, as torch calls them where there are no others."""
-        args = self.enter(module, args) or args
         try:
+            args = self.enter(module, args) or args
             output = module.forward(*args, **kwargs)
         except Exception:
             self.leave(module, args, None)
@@ -283,7 +284,7 @@ class Trace(MetaMode):
             return None  # torch gets there too, and is told of as the rest is
         if made is None:
             return None
-        if not self.compiler and _COMPILER in sys.modules:
+        if not self.compiler and COMPILER in sys.modules:
             self.let_go()
         if _autocasts():
             self.autocast = True
@@ -295,6 +296,8 @@ class Trace(MetaMode):
         output: Tensor = made if type(made) is Tensor else made[0]
         if new:
             call.output_bytes = ledger.add(output, name, call)
+        else:
+            increment_version(output)  # or autograd would not know that it has changed in place
         terms = products(args, _NO_KWARGS, made)
         call.events.append(Operation(name, (), (), call.output_bytes, terms or (), terms is not None, NO_FIELD, ledger.runs))
         outputs = [output]
@@ -377,7 +380,7 @@ class Trace(MetaMode):
             del call.events[noted:]
             args, kwargs = moved
             output = self.answer(func, args, kwargs)
-        if not self.compiler and _COMPILER in sys.modules:
+        if not self.compiler and COMPILER in sys.modules:
             self.let_go()
         outputs = [output] if type(output) is Tensor else tensors_in(output)
         if following is not None:
