@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cnnprof.errors import SpecError as SpecError
     from cnnprof.errors import UsageError as UsageError
     from cnnprof.nets.targets import load as load
+    from cnnprof.profiling.conditions import UntraceableError as UntraceableError
+    from cnnprof.profiling.loop import TrainingError as TrainingError
     from cnnprof.profiling.profile import Cost as Cost
     from cnnprof.profiling.profile import Layer as Layer
     from cnnprof.profiling.profile import Profile as Profile
@@ -24,7 +26,20 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["CnnprofError", "Cost", "Layer", "Profile", "ProfileError", "SpecError", "UsageError", "__version__", "load", "profile"]
+__all__ = [
+    "CnnprofError",
+    "Cost",
+    "Layer",
+    "Profile",
+    "ProfileError",
+    "SpecError",
+    "TrainingError",
+    "UntraceableError",
+    "UsageError",
+    "__version__",
+    "load",
+    "profile",
+]
 
 _HOMES = {
     "CnnprofError": "cnnprof.errors",
@@ -33,6 +48,8 @@ _HOMES = {
     "Profile": "cnnprof.profiling.profile",
     "ProfileError": "cnnprof.profiling.profiler",
     "SpecError": "cnnprof.errors",
+    "TrainingError": "cnnprof.profiling.loop",
+    "UntraceableError": "cnnprof.profiling.conditions",
     "UsageError": "cnnprof.errors",
     "load": "cnnprof.nets.targets",
     "profile": "cnnprof.profiling.profiler",

@@ -134,9 +134,12 @@ ANY = "NETWORK…"
 
 
 def changed_layers(was: Locked, now: Locked) -> list[tuple[str, str, int | None, int | None]]:
-    """Path, metric, old and new figure of each first-level layer that changed; None where there was, or is, none."""
+    """Path, metric, old and new figure of each first-level layer that changed, in the order of the network; those gone come last.
+
+    A figure is None where there was, or is, none.
+    """
     changes = []
-    for path in dict.fromkeys([*was.layers, *now.layers]):
+    for path in dict.fromkeys([*now.layers, *was.layers]):
         old, new = was.layers.get(path), now.layers.get(path)
         for metric in METRICS:
             before, after = old.get(metric) if old else None, new.get(metric) if new else None
@@ -183,8 +186,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _line_of(source: Source, text: str) -> int:
-    return next((number for number, line in enumerate(source.lines, 1) if text in line), 1)
+def _line_of(source: Source, text: str, after: int = 1) -> int:
+    return next((number for number, line in enumerate(source.lines, 1) if number >= after and text in line), 1)
 
 
 def _locked(name: str, entry: Any, source: Source, anew: str) -> Locked:
@@ -201,11 +204,19 @@ def _locked(name: str, entry: Any, source: Source, anew: str) -> Locked:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SpecError("lock", f'the lock is damaged: "{name}" has no usable {error}', span, anew) from None
+    for key in entry:
+        if key not in _ENTRY:
+            advice = did_you_mean(key, _ENTRY) or f"there are {', '.join(_ENTRY)}"
+            place = Span(source, _line_of(source, json.dumps(key), span.line), 1)
+            raise SpecError("lock", f'"{key}" is nothing that a network of a lock has', place, advice)
     for key in (*made.totals, *made.budgets):
         if key not in METRICS:
             advice = did_you_mean(key, METRICS) or f"there are {', '.join(METRICS)}"
             raise SpecError("lock", f'"{key}" is no metric', Span(source, _line_of(source, json.dumps(key)), 1), advice)
     return made
+
+
+_ENTRY = ("input", "batch", "dtype", "set", "totals", "layers", "max")
 
 
 def _whole(key: str, value: Any) -> int:

@@ -23,7 +23,7 @@ from cnnprof.profiling.as_fvcore import terms_of
 from cnnprof.profiling.counting import InexpressibleError, total
 from cnnprof.profiling.inputs import Given
 from cnnprof.profiling.profiler import inference
-from cnnprof.profiling.standins import in_place_of, without_data
+from cnnprof.profiling.standins import without_data
 from cnnprof.profiling.trace import Operation, tensors_in
 from cnnprof.profiling.witness import Invocation, Seen, Witness
 from cnnprof.render.quantities import shapes
@@ -109,8 +109,8 @@ def by_torch(account: Account) -> Opinion:
     counts: Counter[str] = Counter()
     params = _numel(account.module)
     try:
-        swapped = in_place_of(account.paths, without_data(account.paths))
-        with inference(account.paths), swapped, counter, _exclusive(account.paths, counter.get_total_flops, counts):
+        exclusive = _exclusive(account.paths, counter.get_total_flops, counts)
+        with inference(account.paths), without_data(account.paths), counter, exclusive:
             account.module(*account.given.args, **account.given.kwargs)
     except Exception as error:
         differences = params_differ(account.params, params)

@@ -26,6 +26,10 @@ def assert_cost(net: Any, inputs: Any = None, *, batch: int = 1, **figures: int)
     >>> assert_cost(cnnprof.load("lenet"), (1, 28, 28), params=105_506, max_products=2_000_000).complete
     True
     """
+    if not figures:
+        raise UsageError(
+            f"assert_cost asserts nothing without a figure: params=61_100_840, or max_ before one of {', '.join(FIGURES)}"
+        )
     found = net if isinstance(net, Profile) else profile(net, inputs, batch=batch)
     for key, expected in figures.items():
         figure = key.removeprefix("max_")

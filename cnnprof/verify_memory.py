@@ -11,7 +11,7 @@ import torch
 from cnnprof.errors import UsageError
 from cnnprof.profiling import measured
 from cnnprof.profiling.profile import Profile
-from cnnprof.profiling.profiler import measure
+from cnnprof.profiling.profiler import AUTOCAST, measure
 from cnnprof.profiling.resolve import Conditions, Subject, subject_of
 from cnnprof.profiling.training import UNTRAINABLE, train
 from cnnprof.spec.target import Target
@@ -115,7 +115,7 @@ def _on_cpu(subject: Subject, profile: Profile, optimizer: str, notify: Callable
     operators, allocator = "operators on the CPU", "allocator of the CPU"
     notify("an inference pass, operator by operator")
     peak = profile.inference_peak.bytes
-    known = bool(training and training.deviations)
+    known = bool((training and training.deviations) or AUTOCAST in profile.caveats)
     found = [_exact("inference_peak_bytes", operators, peak, measured.inference_peak(module, given).bytes, known)]
     if training:
         notify("two iterations of training, operator by operator")

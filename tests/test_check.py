@@ -229,6 +229,7 @@ def test_a_lock_is_a_file(project: Path) -> None:
         (lambda text: "", "damaged"),
         (lambda text: "[]", "schema_version"),
         (lambda text: text.replace('"output_bytes"', '"ouput_bytes"'), "did you mean"),
+        (lambda text: text.replace('"batch": 1,', '"batch": 1, "maxx": {"params": 1},', 1), 'did you mean "max"?'),
     ],
 )
 def test_a_lock_that_cannot_be_trusted_is_refused_with_its_line(project: Path, damage: object, message: str) -> None:
@@ -398,3 +399,45 @@ def test_a_budget_of_memory(project: Path) -> None:
     result = run(cwd=project)
     assert result.returncode == 1
     assert "inference_peak_bytes is 176,128, the budget is 100,000: +76,128 over" in result.stdout
+
+
+LONG = "input: 8x8x8\nlayers:\n" + "".join(f"  - Conv2d: {{out_channels: {8 + number}, kernel_size: 1}}\n" for number in range(12))
+
+
+def test_layers_are_named_in_the_order_of_the_network(tmp_path: Path) -> None:
+    (tmp_path / "net.yaml").write_text(LONG)
+    assert run("net.yaml", "--update", cwd=tmp_path).returncode == 0
+    (tmp_path / "net.yaml").write_text(LONG.replace("out_channels: 17", "out_channels: 40"))  # layer 9, on line 12
+    lines = run(cwd=tmp_path).stdout.splitlines()
+    assert [line.split(":")[0].strip() for line in lines if ": params " in line] == ["9", "10"]
+    annotated = run("--output-format", "github", cwd=tmp_path).stdout
+    assert "::error file=net.yaml,line=12," in annotated
+    assert "layers: 9 +" in annotated
+
+
+def test_an_update_tells_under_which_conditions(tmp_path: Path) -> None:
+    (tmp_path / "net.yaml").write_text(NET)
+    told = run("net.yaml", "--update", "--input", "3x64x64", "--batch", "2", cwd=tmp_path).stdout
+    assert told.startswith("net.yaml: added with --input 3x64x64 --batch 2, params ")
+    assert run("lenet5", "--update", cwd=tmp_path).stdout.startswith("lenet5: added, params ")
+
+
+def test_a_lock_that_names_nothing_passes_nothing(project: Path) -> None:
+    (project / lock.NAME).write_text('{"networks": {}, "schema_version": 1}\n')
+    result = run(cwd=project)
+    assert result.returncode == 2
+    assert "names no network, so there is nothing to check" in result.stderr
+
+
+def test_what_cannot_run_is_annotated_on_github(tmp_path: Path) -> None:
+    result = run("--output-format", "github", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stdout.startswith("::error title=cnnprof check::there is no cnnprof.lock")
+    assert "there is no cnnprof.lock" in result.stderr
+    (tmp_path / lock.NAME).write_text("{\n  oops\n}\n")
+    assert run("--output-format", "github", cwd=tmp_path).stdout.startswith("::error file=cnnprof.lock,line=2,")
+
+
+def test_assert_cost_needs_a_figure(assert_cost: Any) -> None:
+    with pytest.raises(CnnprofError, match="asserts nothing"):
+        assert_cost(cnnprof.load("lenet5"), (1, 28, 28))

@@ -216,3 +216,74 @@ def test_the_largest_spec_is_as_quick_to_read_as_lenet(tmp_path: Path) -> None:
     result = run("summarize", "wide.yaml", cwd=tmp_path)
     assert "1,000,000,000,000" in result.stdout
     assert "3.64 TiB (4.00 TB)" in result.stdout
+
+
+PRINTING = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        print("made")
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        print("called")
+        return self.fc(x)
+
+def wrong(width):
+    return nn.Linear(4, width)
+
+def failing():
+    raise ValueError("no")
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("summarize", "printing:Net", "--input", "4", "--format", "json"),
+        ("compare", "printing:Net", "printing:Net", "--input", "4", "--format", "json"),
+        ("memory", "printing:Net", "--input", "4", "--format", "json"),
+        ("verify", "printing:Net", "--input", "4", "--format", "json"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_what_the_users_code_prints_is_no_part_of_the_result(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "printing.py").write_text(PRINTING)
+    done = run(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    json.loads(done.stdout)
+    assert "made" in done.stderr
+    assert "called" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("printing:wrong", "\"printing:wrong\" takes other arguments than --set gives: missing a required argument: 'width'"),
+        ("printing:failing", 'calling "printing:failing" failed at printing.py:18: ValueError: no'),
+        ("printing:Nett", '"printing" has no "Nett"; did you mean "Net"?'),
+        ("printing:other", '"printing" has no "other"; it has Net, wrong, failing'),
+        ("broken:Net", 'importing "broken" failed at broken.py:1: SyntaxError'),
+        ("nowhere:Net", 'there is no Python module "nowhere" on the path or in this folder'),
+    ],
+    ids=lambda value: value if ":" in value and " " not in value else "",
+)
+def test_an_error_of_the_users_code_names_the_users_line(target: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "printing.py").write_text(PRINTING)
+    (tmp_path / "broken.py").write_text("class Net(:\n")
+    done = run("summarize", target, "--input", "4", cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_list_of_profiles_is_no_profile(tmp_path: Path) -> None:
+    assert run("summarize", "lenet", "lenet5", "-o", "both.json", cwd=tmp_path).returncode == 0
+    done = run("summarize", "both.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "both.json is a list of 2 profiles" in done.stderr
+    (tmp_path / "one.json").write_text("{}")
+    with pytest.raises(cnnprof.UsageError, match="a saved profile has no network any more"):
+        cnnprof.load(tmp_path / "one.json")

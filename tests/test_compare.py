@@ -101,7 +101,7 @@ def test_ratios(value: int, first: int, expected: str) -> None:
 
 
 def test_changes() -> None:
-    assert [change(9, 8), change(8, 8), change(6, 8), change(3, 0)] == ["+12.5 %", "=", "-25.0 %", "new"]
+    assert [change(9, 8), change(8, 8), change(6, 8), change(3, 0)] == ["+12.5 %", "=", "-25.0 %", "from 0"]
 
 
 def test_machine_formats() -> None:

@@ -256,6 +256,34 @@ def test_what_cannot_be_trained_is_measured_at_inference(monkeypatch: pytest.Mon
     assert "no training: the first output" in run("verify", "memory_networks:Classes", "--input", "3x8x8", "--memory")[1]
 
 
+def test_autocast_explains_what_a_real_pass_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    code, out = run("verify", "test_memory_command:Mixed", "--input", "3x8x8", "--memory")
+    assert code == 0
+    assert "explained" in out
+    assert "autocast does nothing on the meta device" in " ".join(out.split())
+
+
+class Heads(nn.Module):
+    """Two outputs, each with weights of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 4, 3)
+        self.heads = nn.ModuleList(nn.Conv2d(4, 4, 1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [head(self.body(x)) for head in self.heads]
+
+
+def test_parameters_that_the_loss_does_not_reach_are_told() -> None:
+    made = cnnprof.profile(Heads(), (3, 8, 8), optimizer="sgd")
+    told = "the loss is that of the first of 2 outputs, which gives no gradient to heads.1.weight and 1 more"
+    assert any(caveat.startswith(told) for caveat in made.caveats)
+    assert told in " ".join(str(made).split())
+    assert cnnprof.profile(Heads().body, (3, 8, 8), optimizer="sgd").caveats == ()
+
+
 def test_predicted_beside_measured() -> None:
     code, out = run("verify", "lenet5", "--memory", "--batch", "4", "--optimizer", "adam", "--format", "json")
     data = json.loads(out)

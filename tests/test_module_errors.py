@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 import cnnprof
 from cnnprof.profiling.profiler import ProfileError
 
-HERE = Path(__file__).name
+HERE = os.path.relpath(__file__) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__).name
 ADVICE = "put what depends on values outside `forward`, or profile the branches as modules of their own"
 
 
@@ -135,7 +136,7 @@ def test_the_module_that_fails_and_not_one_that_was_caught() -> None:
             return m.worse(x)
 
     net = Of(careful, wrong=nn.Linear(5, 5), worse=nn.Conv1d(3, 3, 3))
-    with pytest.raises(ProfileError, match=r"cannot run worse \(Conv1d\) at test_module_errors"):
+    with pytest.raises(ProfileError, match=rf"cannot run worse \(Conv1d\) at {HERE}"):
         cnnprof.profile(net, (4, 9))
 
 
@@ -222,3 +223,23 @@ def test_inputs_that_do_not_fit(inputs: Any) -> None:
         return
     with pytest.raises(ProfileError, match="cannot run"):
         cnnprof.profile(net, inputs)
+
+
+def test_a_shape_with_a_batch() -> None:
+    with pytest.raises(ProfileError, match="a shape has no batch dimension: 3x8x8, not 1x3x8x8"):
+        cnnprof.profile(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2)), (1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "message"),
+    [
+        ((3, 8, 8), {"dtype": "float16"}, "dtype is a torch.dtype such as torch.float16, not 'float16'"),
+        ((3, 8, 8), {"batch": "2"}, "the batch is a number of at least 1, not '2'"),
+        ((3, 8.0, 8), {}, "the sizes of an input are whole numbers"),
+        (torch.zeros(4, 3, 8, 8), {"batch": 2}, "the batch is that of the example, 4, not 2"),
+    ],
+    ids=["dtype", "batch", "sizes", "another batch"],
+)
+def test_arguments_that_are_none(inputs: Any, options: Any, message: str) -> None:
+    with pytest.raises(cnnprof.UsageError, match=re.escape(message)):
+        cnnprof.profile(nn.Conv2d(3, 4, 3), inputs, **options)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from bundled import built
+from module_pieces import Of
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import cnnprof
+from cnnprof.profiling.inputs import of_sample
 from cnnprof.spec import library
 
 META = torch.device("meta")
@@ -142,3 +144,34 @@ def test_an_unknown_operator_makes_a_lower_bound() -> None:
 def test_a_layer_of_10_to_the_12_parameters() -> None:
     found = cnnprof.profile(nn.Linear(10**6, 10**6, device="meta"), (10**6,))
     assert (found.params, found.products) == (10**12 + 10**6, 10**12)
+
+
+def test_the_batch_is_left_out_wherever_it_stands() -> None:
+    lstm = nn.LSTM(16, 64, num_layers=2, bidirectional=True, batch_first=True)
+    for batch in (1, 8):
+        (row,) = cnnprof.profile(lstm, (12, 16), batch=batch).layers
+        assert row.output_shapes == ((12, 128), (4, 64), (4, 64))
+
+
+def test_a_batch_that_is_taken_for_a_sequence_is_told() -> None:
+    told = "with batch_first=False the first axis is the sequence, of 8 steps here: in "
+    assert cnnprof.profile(nn.LSTM(16, 4), (12, 16), batch=8).caveats == (told + "(LSTM)",)
+    layer = nn.TransformerEncoderLayer(16, 2)
+    assert cnnprof.profile(layer, (12, 16), batch=8).caveats == (told + "self_attn (MultiheadAttention)",)
+    assert cnnprof.profile(nn.LSTM(16, 4, batch_first=True), (12, 16), batch=8).caveats == ()
+    assert cnnprof.profile(Of(lambda m, x: m.lstm(x.transpose(0, 1)), lstm=nn.LSTM(16, 4)), (12, 16), batch=8).caveats == ()
+
+
+def test_a_network_of_indices_has_the_dtype_of_its_weights() -> None:
+    assert cnnprof.profile(nn.Embedding(10, 4).half(), torch.zeros(2, 3, dtype=torch.int64)).dtype == "float16"
+
+
+def test_the_shape_of_one_sample() -> None:
+    assert of_sample((8, 3, 5), 8) == (3, 5)
+    assert of_sample((3, 8, 4, 5), 8) == (3, 4, 5)  # queries, keys and values before it
+    assert of_sample((32, 8, 4, 5), 8) == (4, 8, 4, 5)  # four windows of each sample, eight heads
+    assert of_sample((197, 768), 8) == (197, 768)  # no samples at all
+    assert of_sample((), 8) == ()
+    assert of_sample((1, 3, 5), 1) == (3, 5)
+    assert of_sample((3, 1, 5), 1) == (3, 5)
+    assert of_sample((12, 3, 5), 1) == (12, 3, 5)

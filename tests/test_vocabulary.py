@@ -19,7 +19,7 @@ from torch import nn
 from cnnprof.nets import layers, signatures
 from cnnprof.nets.trials import MAX_RANK, example, run, sample, values_of
 from cnnprof.spec import vocabulary as module
-from cnnprof.spec.vocabulary import LayerType, Parameter, accepts, vocabulary
+from cnnprof.spec.vocabulary import EXCLUDED, LayerType, Parameter, accepts, vocabulary
 
 RECORDED = json.loads(module.FILE.read_text(encoding="utf-8"))["torch"]
 same_torch = pytest.mark.skipif(
@@ -81,9 +81,9 @@ def test_every_module_of_torch_is_in_it_or_excluded_for_a_reason() -> None:
         if inspect.isclass(getattr(nn, name)) and issubclass(getattr(nn, name), nn.Module) and name[0] != "_"
     }
     known = {layer.name for layer in vocabulary().values() if layer.module == "torch.nn"}
-    assert known | set(signatures.EXCLUDED) == public
-    assert not known & set(signatures.EXCLUDED)
-    assert all(signatures.EXCLUDED.values())
+    assert known | set(EXCLUDED) == public
+    assert not known & set(EXCLUDED)
+    assert all(EXCLUDED.values())
 
 
 def test_our_own_layers_are_in_it() -> None:

@@ -15,7 +15,8 @@ import typer
 
 from cnnprof import lock
 from cnnprof.commands import options
-from cnnprof.errors import EXIT_CANNOT_RUN, EXIT_FAILED, UsageError
+from cnnprof.commands.output import measuring
+from cnnprof.errors import EXIT_CANNOT_RUN, EXIT_FAILED, CnnprofError, UsageError
 from cnnprof.render import checked
 from cnnprof.spec.input import parse_option
 
@@ -54,6 +55,32 @@ def check(
 
     Exit codes: 0 if all is as it was, 1 if a figure changed or is over its budget ("max" in the lock), 2 if there is no answer.
     """
+    with _annotated(output_format is OutputFormat.github):
+        _check_or_update(targets, update, lock_file, tolerance, output_format, input_shape, batch, settings, dtype)
+
+
+@contextmanager
+def _annotated(wanted: bool) -> Iterator[None]:
+    """Shows an error beside the code on GitHub, too."""
+    try:
+        yield
+    except CnnprofError as error:
+        if wanted:
+            print(checked.annotation(error))
+        raise
+
+
+def _check_or_update(
+    targets: list[str] | None,
+    update: bool,
+    lock_file: Path,
+    tolerance: list[str] | None,
+    output_format: OutputFormat,
+    input_shape: list[str] | None,
+    batch: int | None,
+    settings: list[str] | None,
+    dtype: options.DataType | None,
+) -> None:
     names = list(dict.fromkeys(targets or []))
     if lock_file.is_dir():
         raise UsageError(f"--lock takes a file, and {lock_file} is a folder: --lock {lock_file / lock.NAME}")
@@ -80,9 +107,13 @@ def check(
     if not lock_file.exists():
         raise UsageError(f"there is no {lock_file}: {lock.accepting(lock.ANY, lock_file)} writes it")
     accepted = lock.read(lock_file)
+    if not accepted:
+        raise UsageError(
+            f"{lock_file} names no network, so there is nothing to check: {lock.accepting(lock.ANY, lock_file)} adds one"
+        )
     from cnnprof.check import check as checking
 
-    with _progress(len(names or accepted)) as advance:
+    with _progress(len(names or accepted)) as advance, measuring():
         results = checking(names or list(accepted), accepted, tolerances, lock_file, advance)
     checked.write(results, sys.stdout, output_format.value)
     _summarize_job(results)
@@ -95,11 +126,11 @@ def check(
 def _update(path: Path, names: Sequence[str], under: lock.Locked | None) -> None:
     from cnnprof.check import update
 
-    with _progress(len(names)) as advance:
+    with _progress(len(names)) as advance, measuring():
         changes = update(path, names, under, advance)
     for name, before, now in changes:
         if before is None:
-            print(f"{name}: added, {', '.join(f'{metric} {value:,}' for metric, value in now.totals.items())}")
+            print(f"{name}: added{_under(now)}, {', '.join(f'{metric} {value:,}' for metric, value in now.totals.items())}")
             continue
         differing = [
             f"  {metric} {_changed(before.totals.get(metric), value)}"
@@ -109,6 +140,13 @@ def _update(path: Path, names: Sequence[str], under: lock.Locked | None) -> None
         for failure in lock.failures(name, now, now, {}):
             print(f'warning: {name}: {checked.sentence(failure)}; the lock\'s own "max" says so', file=sys.stderr)
         print(f"{name}: {'accepted' if differing else 'unchanged'}", *differing, sep="\n")
+
+
+def _under(now: lock.Locked) -> str:
+    """` with --input 3x224x224`: what is not the network's own."""
+    asked = [f"--input {shape}" for shape in now.input] + [f"--set {setting}" for setting in now.settings]
+    asked += [f"--batch {now.batch}"] * (now.batch != 1) + [f"--dtype {now.dtype}"] * (now.dtype != "float32")
+    return f" with {' '.join(asked)}" if asked else ""
 
 
 def _changed(was: int | None, now: int) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cnnprof.commands import options
-from cnnprof.commands.output import Output
+from cnnprof.commands.output import Output, measuring
 from cnnprof.errors import UsageError
 from cnnprof.render.comparison import write
 from cnnprof.spec import target
@@ -50,9 +50,10 @@ def compare(
     from cnnprof.profiling.resolve import Conditions, profile_of
 
     profiles = []
-    for one, (_, own) in zip(found, named, strict=True):
-        inputs = (parse_option(own),) if own is not None else shared
-        profiles.append(profile_of(one, Conditions(inputs, batch, values, dtype.value, retained=True)))
+    with measuring():
+        for one, (_, own) in zip(found, named, strict=True):
+            inputs = (parse_option(own),) if own is not None else shared
+            profiles.append(profile_of(one, Conditions(inputs, batch, values, dtype.value, retained=True)))
     made = compared(profiles, by.value)
     where.send(lambda file: write(made, file, where.format, metric, every))
 

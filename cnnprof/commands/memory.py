@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cnnprof.commands import options
-from cnnprof.commands.output import Output
+from cnnprof.commands.output import Output, measuring
 from cnnprof.errors import UsageError
 from cnnprof.spec import target as targets
 from cnnprof.spec.input import parse_option
@@ -60,8 +60,9 @@ def memory(
     from cnnprof.profiling.timeline import kept_by, timeline
     from cnnprof.render.memory import write
 
-    subject = subject_of(found, Conditions(inputs, batch, values, dtype.value))
     asked = options.optimizer_of(training or explain is not None, optimizer)
-    made = timeline(subject.module, subject.given, subject.name, asked)
+    with measuring():
+        subject = subject_of(found, Conditions(inputs, batch, values, dtype.value))
+        made = timeline(subject.module, subject.given, subject.name, asked)
     explained = kept_by(made, explain) if explain is not None else None
     where.send(lambda file: write(made, file, where.format, explained))

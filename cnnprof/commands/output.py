@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -15,6 +16,16 @@ from cnnprof.errors import UsageError
 from cnnprof.profiling.profile import Profile
 from cnnprof.render import SUFFIXES, write
 from cnnprof.render.view import View
+
+
+@contextmanager
+def measuring() -> Iterator[None]:
+    """While the code of users runs: what it prints goes to stderr, for stdout is the result's."""
+    if sys.stderr is None:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 @dataclass(frozen=True, slots=True)

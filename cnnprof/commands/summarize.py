@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cnnprof.commands import options
-from cnnprof.commands.output import Output, write_profiles
+from cnnprof.commands.output import Output, measuring, write_profiles
 from cnnprof.errors import EXIT_FAILED, UsageError
 from cnnprof.render.columns import COLUMNS
 from cnnprof.render.view import View
@@ -86,7 +86,8 @@ def summarize(
     from cnnprof.profiling.resolve import Conditions, profile_of
 
     conditions = Conditions(inputs, batch, values, dtype.value, convention.value, options.optimizer_of(training, optimizer))
-    profiles = [profile_of(one, conditions) for one in found]
+    with measuring():
+        profiles = [profile_of(one, conditions) for one in found]
     write_profiles(profiles, view, where)
     if strict and not all(profile.complete for profile in profiles):
         raise typer.Exit(EXIT_FAILED)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO, TypeAlias
 import typer
 
 from cnnprof.commands import options
-from cnnprof.commands.output import Output
+from cnnprof.commands.output import Output, measuring
 from cnnprof.commands.progress import steps
 from cnnprof.errors import EXIT_FAILED, UsageError
 from cnnprof.render.verification import FORMATS
@@ -85,7 +85,8 @@ def verify(
         verified = (
             partial(_memory, optimizer=(optimizer or options.Optimizer.sgd).value, device=device or "cpu") if memory else _products
         )
-        emit, passed = verified(found, conditions, where.format, notify)
+        with measuring():
+            emit, passed = verified(found, conditions, where.format, notify)
     where.send(emit)
     if not passed:
         raise typer.Exit(EXIT_FAILED)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import nn
 
 from cnnprof.errors import UsageError, did_you_mean
+from cnnprof.nets.blame import line_of
 from cnnprof.operators import MetaMode
 from cnnprof.spec.target import CodeTarget
 
@@ -52,10 +54,19 @@ def _find(target: CodeTarget) -> Any:
         raise UsageError(_failed(f'importing "{target.module}"', error)) from error
     for part in target.attribute.split("."):
         if not hasattr(found, part):
-            names = [name for name in dir(found) if not name.startswith("_")]
-            raise UsageError(f'"{target.module}" has no "{target.attribute}"; {did_you_mean(part, names) or "it has others"}')
+            raise UsageError(f'"{target.module}" has no "{target.attribute}"; {did_you_mean(part, dir(found)) or _has(found)}')
         found = getattr(found, part)
     return found
+
+
+def _has(found: Any) -> str:
+    """`it has Net, make_net`: what could be a target."""
+    own = [name for name, value in vars(found).items() if not name.startswith("_") and _makes_nets(value)]
+    return f"it has {', '.join(own[:12])}{' …' if len(own) > 12 else ''}" if own else "it has neither modules nor functions"
+
+
+def _makes_nets(value: Any) -> bool:
+    return isinstance(value, nn.Module | FunctionType) or (isinstance(value, type) and issubclass(value, nn.Module))
 
 
 def _made(maker: Any, settings: Mapping[str, Any], text: str, device: str) -> Any:
@@ -64,11 +75,17 @@ def _made(maker: Any, settings: Mapping[str, Any], text: str, device: str) -> An
         with suppress(Exception), torch.device("meta"), MetaMode():
             return maker(**settings)
     try:
+        inspect.signature(maker).bind(**settings)
+    except TypeError as error:
+        raise UsageError(f'"{text}" takes other arguments than --set gives: {error}') from None
+    except ValueError:
+        pass  # of what is written in C nobody knows the arguments
+    try:
         return maker(**settings)
     except Exception as error:
         raise UsageError(_failed(f'calling "{text}"', error)) from error
 
 
 def _failed(what: str, error: Exception) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{what} failed at {Path(last.filename).name}:{last.lineno}: {type(error).__name__}: {error}"
+    line = line_of(error)
+    return f"{what} failed{f' at {line}' if line else ''}: {type(error).__name__}: {error}"

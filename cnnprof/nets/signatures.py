@@ -21,40 +21,10 @@ from torch import nn
 
 from cnnprof.nets import docstrings, layers
 from cnnprof.nets.trials import MAX_RANK, example
-from cnnprof.spec.vocabulary import FILE, NOT_NEGATIVE, POSITIVE, LayerType, Parameter, split_type
+from cnnprof.spec.vocabulary import EXCLUDED, FILE, NOT_NEGATIVE, POSITIVE, LayerType, Parameter, split_type
 
 OWN = (layers.LocallyConnected2d, layers.Permute, layers.Reshape, layers.Slice)
 """Layers of a spec that torch.nn does not have."""
-
-_EXCLUDED = {
-    "a container or base class, which computes nothing of its own": (
-        "Container DataParallel Module ModuleDict ModuleList ParameterDict ParameterList Sequential"
-    ),
-    "a loss, which compares its input with a target": (
-        "AdaptiveLogSoftmaxWithLoss BCELoss BCEWithLogitsLoss CTCLoss CosineEmbeddingLoss CrossEntropyLoss"
-        " GaussianNLLLoss HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss LinearCrossEntropyLoss MSELoss"
-        " MarginRankingLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss NLLLoss2d"
-        " PoissonNLLLoss SmoothL1Loss SoftMarginLoss TripletMarginLoss TripletMarginWithDistanceLoss"
-    ),
-    "waits for its first input to learn a size, which a spec tells every layer anyway": (
-        "LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d"
-        " LazyConvTranspose2d LazyConvTranspose3d LazyInstanceNorm1d LazyInstanceNorm2d LazyInstanceNorm3d LazyLinear"
-    ),
-    "takes several tensors": (
-        "Bilinear CosineSimilarity MaxUnpool1d MaxUnpool2d MaxUnpool3d MultiheadAttention PairwiseDistance Transformer"
-        " TransformerDecoder TransformerDecoderLayer"
-    ),
-    "is made of modules or functions, or takes the first axis for the sequence, where a spec has the batch": (
-        "TransformerEncoder TransformerEncoderLayer"
-    ),
-    "returns its state beside its output, or takes it beside its input": (
-        "GRU GRUCell LSTM LSTMCell RNN RNNBase RNNCell RNNCellBase"
-    ),
-    "takes integers that are indices, where a spec has numbers": "Embedding EmbeddingBag",
-}
-
-EXCLUDED: Mapping[str, str] = {name: reason for reason, names in _EXCLUDED.items() for name in names.split()}
-"""Classes of torch.nn that are not in the vocabulary, with the reason."""
 
 LEFT_OUT: Mapping[str, str] = {
     "device": "the builder decides",

@@ -14,7 +14,7 @@ from cnnprof.errors import Source, SpecError, UsageError
 from cnnprof.nets.builder import Network, build
 from cnnprof.spec import parser, reader
 from cnnprof.spec.grammar import Argument
-from cnnprof.spec.target import SpecTarget, find
+from cnnprof.spec.target import SavedTarget, SpecTarget, find
 
 
 def network(
@@ -54,7 +54,8 @@ def load(
     values = {key: _argument(key, value) for key, value in variables.items()}
     target = find(str(name))
     if not isinstance(target, SpecTarget):
-        raise UsageError(f'"{name}" is no spec: what Python code makes is a module already')
+        what = "has no network any more" if isinstance(target, SavedTarget) else "is Python code, which makes the module itself"
+        raise UsageError(f'"{name}" is no spec: {"a saved profile" if isinstance(target, SavedTarget) else "that"} {what}')
     module = network(target, values, input_shape, dtype).module
     return module if torch.device(device).type == "meta" else _materialized(module, torch.device(device))
 

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from cnnprof.errors import CnnprofError
 
+_META = torch.device("meta")
 _PLAIN = frozenset({Tensor, nn.Parameter})
 
 
@@ -26,8 +27,11 @@ def stand_in(tensor: Tensor) -> Tensor:
     if tensor.is_meta:
         return tensor
     if type(tensor) in _PLAIN and tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_nested:
-        sizes, strides = tensor.shape, tensor.stride()  # five times as fast as empty_like, of which a network has hundreds
-        return torch.empty_strided(sizes, strides, dtype=tensor.dtype, device="meta", requires_grad=tensor.requires_grad)
+        # Several times as fast as empty_like, of which a network has hundreds.
+        sizes, dtype, learns = tensor.shape, tensor.dtype, tensor.requires_grad
+        if len(sizes) == 1 and tensor.is_contiguous():
+            return torch.empty(*sizes, dtype=dtype, device=_META, requires_grad=learns)
+        return torch.empty_strided(sizes, tensor.stride(), dtype=dtype, device=_META, requires_grad=learns)
     return torch.empty_like(tensor, device="meta", requires_grad=tensor.requires_grad)
 
 

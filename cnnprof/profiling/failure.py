@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from types import TracebackType
 
-import torch
 from torch import nn
 
+from cnnprof.nets.blame import line_of
 from cnnprof.profiling.describe import kind_of
 from cnnprof.profiling.trace import Failure, Trace
 
@@ -21,7 +19,7 @@ def message(verb: str, error: Exception, trace: Trace, paths: Mapping[nn.Module,
     assert isinstance(module, nn.Module)
     where = paths.get(module, "")
     what = f"{where} ({kind_of(module)})" if where else kind_of(module)
-    line = _user_line(error.__traceback__)
+    line = line_of(error)
     reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
     advice = next((text for sign, text in _ADVICE.items() if sign in reason), "")
     if advice is _DATA:
@@ -54,15 +52,3 @@ _ADVICE = {
     "autocast device_type 'meta'": "name the device type as text, or leave autocast to the caller",
 }
 """What to do about an error, by a piece of torch's message, the first that is in it."""
-
-
-def _user_line(traceback: TracebackType | None) -> str:
-    """`net.py:12`: the innermost line that is neither torch's nor ours."""
-    found = ""
-    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
-    while traceback:
-        code = traceback.tb_frame.f_code
-        if not code.co_filename.startswith((*ours, "<")):
-            found = f"{Path(code.co_filename).name}:{traceback.tb_lineno}"
-        traceback = traceback.tb_next
-    return found

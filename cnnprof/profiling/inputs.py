@@ -25,7 +25,7 @@ class Given:
     """Of every tensor, without the batch dimension."""
     batch: int
     dtype: str
-    """Of the first tensor with fractions, else of the first."""
+    """Of the first tensor with fractions, else that of the network."""
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
@@ -37,17 +37,21 @@ def inputs_for(inputs: Inputs | Given, batch: int, dtype: torch.dtype) -> Given:
     """
     if isinstance(inputs, Given):
         return inputs
-    if batch < 1:
-        raise UsageError(f"the batch is at least 1, not {batch}")
+    if not isinstance(batch, int) or batch < 1:
+        raise UsageError(f"the batch is a number of at least 1, not {batch!r}")
+    if not isinstance(dtype, torch.dtype):
+        raise UsageError(f"dtype is a torch.dtype such as torch.float16, not {dtype!r}")
     if isinstance(inputs, Tensor):
-        return _given((_on_meta(inputs),), {})
+        if batch not in (1, *inputs.shape[:1]):
+            raise UsageError(f"the batch is that of the example, {inputs.shape[0] if inputs.ndim else 1}, not {batch}")
+        return _given((_on_meta(inputs),), {}, dtype)
     if isinstance(inputs, Mapping):
-        return _given((), {name: _argument(value, batch, dtype) for name, value in inputs.items()})
+        return _given((), {name: _argument(value, batch, dtype) for name, value in inputs.items()}, dtype)
     if not isinstance(inputs, Sequence) or isinstance(inputs, str) or not inputs:
         raise UsageError(f"the input is a shape such as (3, 224, 224), a tensor, or several of them, not {inputs!r}")
     if _is_shape(inputs):
-        return _given((_argument(inputs, batch, dtype),), {})
-    return _given(tuple(_argument(value, batch, dtype) for value in inputs), {})
+        return _given((_argument(inputs, batch, dtype),), {}, dtype)
+    return _given(tuple(_argument(value, batch, dtype) for value in inputs), {}, dtype)
 
 
 def given_for(options: Sequence[InputOption], batch: int, dtype: torch.dtype) -> Given:
@@ -55,26 +59,47 @@ def given_for(options: Sequence[InputOption], batch: int, dtype: torch.dtype) ->
     made = [
         (option.name, _shaped(option.shape, batch, getattr(torch, option.dtype) if option.dtype else dtype)) for option in options
     ]
-    return _given(
-        tuple(tensor for name, tensor in made if name is None), {name: tensor for name, tensor in made if name is not None}
-    )
+    named = {name: tensor for name, tensor in made if name is not None}
+    return _given(tuple(tensor for name, tensor in made if name is None), named, dtype)
 
 
-def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given:
+def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any], dtype: torch.dtype) -> Given:
     tensors = [leaf for leaf in tree_leaves((args, dict(kwargs))) if isinstance(leaf, Tensor)]
     fractional = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
     first = fractional if fractional is not None else next(iter(tensors), None)
+    batch = first.shape[0] if first is not None and first.ndim else 1
     return Given(
-        tuple(tuple(tensor.shape[1:]) for tensor in tensors),
-        first.shape[0] if first is not None and first.ndim else 1,
-        str(first.dtype).removeprefix("torch.") if first is not None else "none",
+        tuple(of_sample(tuple(tensor.shape), batch) for tensor in tensors),
+        batch,
+        str(dtype if fractional is None else fractional.dtype).removeprefix("torch."),
         args,
         kwargs,
     )
 
 
+def of_sample(shape: Shape, batch: int) -> Shape:
+    """The shape without the dimension that counts the samples of a batch: mostly the first.
+
+    A recurrent layer has its state's layers before it, an attention its heads. Where a network has put other things into one
+    dimension with it, as the windows of a map, these stay. What has no such dimension, as a table of positions, is as it is.
+    """
+    if shape[:1] == (batch,):
+        return shape[1:]
+    if batch > 1 and shape and shape[0] % batch == 0:
+        return (shape[0] // batch, *shape[1:])
+    if batch in shape:
+        place = shape.index(batch)
+        return shape[:place] + shape[place + 1 :]
+    return shape
+
+
 def _is_shape(value: Any) -> bool:
-    return isinstance(value, Sequence) and bool(value) and all(type(size) is int for size in value)
+    """Whether it is a shape. Raises UsageError where it is none, but of numbers."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        return False
+    if all(isinstance(size, int | float) for size in value) and any(type(size) is not int for size in value):
+        raise UsageError(f"the sizes of an input are whole numbers, not {value!r}")
+    return all(type(size) is int for size in value)
 
 
 def _argument(value: Any, batch: int, dtype: torch.dtype) -> Any:

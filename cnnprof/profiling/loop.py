@@ -72,7 +72,11 @@ class Loop:
         self.keep_output = keep_output
         self.optimizer = OPTIMIZERS[optimizer](learning(parameters))
         with mode or MetaMode(), torch.no_grad():
-            self.loss, self.criterion, target = _criterion(first_output(network()))
+            output = network()
+            self.loss, self.criterion, target = _criterion(first_output(output))
+            self.outputs = sum(tensor.is_floating_point() for tensor in tensors_in(output))
+            """How many could have a loss."""
+            del output
         self.inputs = (*inputs, target)
         """The batch, the targets last."""
 

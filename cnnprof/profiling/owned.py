@@ -15,17 +15,19 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Owned(NamedTuple):
-    """Parameters and buffers by name."""
+    """Parameters and buffers by name; None is none."""
 
-    parameters: Mapping[str, nn.Parameter] = _NONE
-    buffers: Mapping[str, Tensor] = _NONE
+    parameters: Mapping[str, nn.Parameter | None] = _NONE
+    buffers: Mapping[str, Tensor | None] = _NONE
 
     def parts(self) -> Iterator[tuple[str, Owned]]:
         """Each of them by itself, with its name."""
         for name, parameter in self.parameters.items():
-            yield name, Owned({name: parameter})
+            if parameter is not None:
+                yield name, Owned({name: parameter})
         for name, buffer in self.buffers.items():
-            yield name, Owned({}, {name: buffer})
+            if buffer is not None:
+                yield name, Owned({}, {name: buffer})
 
     @property
     def kind(self) -> str:
@@ -35,7 +37,7 @@ class Owned(NamedTuple):
     @property
     def shapes(self) -> tuple[Shape, ...]:
         """The shapes of the parameters."""
-        return tuple([tuple(parameter.shape) for parameter in self.parameters.values()])
+        return tuple([tuple(parameter.shape) for parameter in self.parameters.values() if parameter is not None])
 
     def cost(
         self, products: int = 0, output_bytes: int = 0, unknown: tuple[str, ...] = (), retained: int = 0, peak: int = 0
@@ -43,12 +45,13 @@ class Owned(NamedTuple):
         """Elements and bytes of them, beside what their layer computes, retains and has live."""
         params = trainable = param_bytes = 0
         for parameter in self.parameters.values():
-            elements = parameter.numel()
-            params += elements
-            if parameter.requires_grad:
-                trainable += elements
-            param_bytes += parameter.nbytes
-        buffer_bytes = sum([buffer.nbytes for buffer in self.buffers.values()]) if self.buffers else 0
+            if parameter is not None:
+                elements = parameter.numel()
+                params += elements
+                if parameter.requires_grad:
+                    trainable += elements
+                param_bytes += parameter.nbytes
+        buffer_bytes = sum([buffer.nbytes for buffer in self.buffers.values() if buffer is not None]) if self.buffers else 0
         return Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, unknown, retained, peak)
 
 
@@ -57,8 +60,8 @@ NOTHING_OWNED = Owned()
 
 def together(parts: Iterable[Owned]) -> Owned:
     """All of them, under names that tell them apart."""
-    parameters: dict[str, nn.Parameter] = {}
-    buffers: dict[str, Tensor] = {}
+    parameters: dict[str, nn.Parameter | None] = {}
+    buffers: dict[str, Tensor | None] = {}
     for number, part in enumerate(parts):
         parameters |= {f"{number}.{name}": parameter for name, parameter in part.parameters.items()}
         buffers |= {f"{number}.{name}": buffer for name, buffer in part.buffers.items()}
@@ -67,15 +70,22 @@ def together(parts: Iterable[Owned]) -> Owned:
 
 def owned_by(modules: Iterable[nn.Module]) -> dict[nn.Module, Owned]:
     """What each module owns that none before it does."""
-    seen: set[int] = set()
     owned: dict[nn.Module, Owned] = {}
+    seen: list[int] = []
     for module in modules:
         parameters, buffers = module._parameters, module._buffers
         if parameters or buffers:
-            own = Owned(_unseen(parameters, seen) if parameters else _NONE, _unseen(buffers, seen) if buffers else _NONE)
-            if own.parameters or own.buffers:
-                owned[module] = own
-    return owned
+            own = [id(tensor) for tensor in (*parameters.values(), *buffers.values()) if tensor is not None]
+            if own:
+                owned[module] = Owned(parameters, buffers)
+                seen += own
+    return owned if len(set(seen)) == len(seen) else _first_owners(owned)
+
+
+def _first_owners(owned: Mapping[nn.Module, Owned]) -> dict[nn.Module, Owned]:
+    seen: set[int] = set()
+    found = {module: Owned(_unseen(own.parameters, seen), _unseen(own.buffers, seen)) for module, own in owned.items()}
+    return {module: own for module, own in found.items() if own.parameters or own.buffers}
 
 
 def _unseen(tensors: Mapping[str, _T | None], seen: set[int]) -> Mapping[str, _T]:

@@ -295,6 +295,14 @@ class Profile:
         """The profile as JSON, as `cnnprof summarize --format json` writes it: raw integers, their definitions beside them."""
         return self._written("json")
 
+    @classmethod
+    def from_json(cls, text: str) -> Profile:
+        """The profile that `to_json`, or `summarize --format json`, has written. Raises `SpecError` where the text is none."""
+        from cnnprof.errors import Source
+        from cnnprof.profiling.saved_profile import read_profile
+
+        return read_profile(Source("profile", text))
+
     def _written(self, format: str) -> str:
         # The renderers are built on this module; they are needed only here, when somebody prints.
         from cnnprof.render import View, write

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from cnnprof.profiling.inputs import Given, Inputs, inputs_for
 from cnnprof.profiling.ledger import History, live_by_run, peak
 from cnnprof.profiling.profile import PRODUCTS, Layer, Profile
 from cnnprof.profiling.rows import layers_of
-from cnnprof.profiling.standins import in_place_of, without_data
+from cnnprof.profiling.standins import without_data
 from cnnprof.profiling.trace import Trace
 from cnnprof.profiling.untouched import untouched
 
@@ -57,11 +57,15 @@ def profile(
     The pass runs on the meta device, where tensors have shapes and no data, in `eval()` mode and without gradients. The module is
     neither moved nor copied, and is afterwards as it was before. Raises `ProfileError` where the module cannot be run so.
 
+    `batch` and `dtype` are those of the inputs that are given as shapes; the dtype is that of the module unless it is given. `name`
+    is what the profile calls the network, by default its class.
+
     `convention` counts as others do, "flops", "mac+bias", "fvcore", "thop" or "ptflops": the `products` are theirs then.
 
     With `retained` a second pass, in `train()` mode, tells what each layer keeps for a backward pass; where it cannot be trained,
     `untrained` says why. With an optimizer, "sgd", "momentum", "adam" or "adamw", two iterations of a training loop run, still
-    without data, and `training` has their memory. Raises `TrainingError` where the module cannot be trained.
+    without data, and `training` has their memory. Raises `TrainingError` where the module cannot be trained, `UntraceableError`
+    where it uses autocast.
 
     >>> import cnnprof, torch
     >>> prof = cnnprof.profile(torch.nn.Linear(256, 200), (256,))
@@ -119,7 +123,8 @@ def measure(
 
     if optimizer is not None:
         run = train(module, given, optimizer=optimizer)
-        made = replace(made, root=with_retained(root, run.root), retained=True, training=run.training)
+        told = (*caveats, *run.caveats)
+        made = replace(made, root=with_retained(root, run.root), retained=True, training=run.training, caveats=told)
         return Measured(made, history, run)
     try:
         training = retained_by_layer(module, given)
@@ -136,7 +141,17 @@ def _traced(
     run(trace, given, paths)
     history = trace.history(paths)
     root = layers_of(trace.top, trace.called, paths, counting, live=live_by_run(history))
-    return root, history, (AUTOCAST,) if trace.autocast else ()
+    return root, history, _caveats(trace, paths)
+
+
+def _caveats(trace: Trace, paths: Mapping[nn.Module, str]) -> tuple[str, ...]:
+    """What the reader has to know of the figures."""
+    found = [AUTOCAST] if trace.autocast else []
+    misread = dict.fromkeys(f"{paths.get(module, '')} ({kind_of(module)})".lstrip() for module in trace.misread)
+    if misread:
+        named = ", ".join(misread)
+        found.append(f"with batch_first=False the first axis is the sequence, of {trace.batch:,} steps here: in {named}")
+    return tuple(found)
 
 
 def _counted(module: nn.Module, convention: str) -> tuple[Trace, Counting]:
@@ -160,11 +175,19 @@ def bare(module: nn.Module) -> nn.Module:
 def run(trace: Trace, given: Given, paths: Mapping[nn.Module, str]) -> None:
     """Traces one pass, in `inference`. Raises `ProfileError` where the module cannot be run without data."""
     try:
-        named = without_data(paths)
-        with in_place_of(paths, named) if named else nullcontext(), direct(trace):
-            trace.run(given.args, given.kwargs)
+        with without_data(paths), direct(trace):
+            trace.run(given.args, given.kwargs, given.batch)
     except Exception as error:
-        raise ProfileError(message("run", error, trace, paths)) from error
+        raise ProfileError(message("run", error, trace, paths) + _batch_in_shape(given)) from error
+
+
+def _batch_in_shape(given: Given) -> str:
+    """What to say of a shape that looks as if it had a batch dimension."""
+    one = next((shape for shape in given.shapes if len(shape) >= _RANK_WITH_BATCH and shape[0] == 1), None)
+    return f"; a shape has no batch dimension: {'x'.join(map(str, one[1:]))}, not {'x'.join(map(str, one))}" if one else ""
+
+
+_RANK_WITH_BATCH = 4
 
 
 @contextmanager

@@ -25,6 +25,9 @@ def read_profile(source: Source) -> Profile:
         raise SpecError("profile", "nested too deeply", Span(source, 1, 1)) from None
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != _VERSION:
+        if isinstance(data, list):
+            advice = "write each profile to a file of its own: cnnprof summarize NET -o net.json"
+            raise SpecError("profile", f"{source.name} is a list of {len(data):,} profiles", Span(source, 1, 1), advice)
         what = f"its schema_version is {version}" if version else "it has no schema_version"
         advice = f"this cnnprof reads version {_VERSION}; cnnprof summarize NET -o net.json writes one"
         raise SpecError("profile", f"{source.name} is no profile that can be read: {what}", Span(source, 1, 1), advice)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -115,19 +115,36 @@ def _copy(tensor: Tensor, storages: dict[int, torch.UntypedStorage], device: tor
 _LAZY = frozenset({UninitializedParameter, UninitializedBuffer})
 
 
-def without_data(modules: Mapping[nn.Module, str]) -> dict[str, Tensor]:
-    """A tensor without data for each parameter and buffer that has some, by name. What is tied gets the same one."""
-    made: dict[Tensor, Tensor] = {}
-    named: dict[str, Tensor] = {}
-    for module, path in modules.items():
-        if isinstance(module, torch.jit.ScriptModule):
-            continue  # its parameters live in C++
-        if module._parameters or module._buffers:
-            for name, tensor in chain(module._parameters.items(), module._buffers.items()):
-                if type(tensor) in _LAZY:
-                    raise CnnprofError("a lazy module gets its sizes from its first call: run it once on an input")
-                if tensor is not None and not tensor.is_meta:
-                    if tensor not in made:
-                        made[tensor] = stand_in(tensor)
-                    named[f"{path}.{name}" if path else name] = made[tensor]
-    return named
+@contextmanager
+def without_data(modules: Collection[nn.Module]) -> Iterator[None]:
+    """Puts tensors without data where parameters and buffers have some, and these back afterwards. What is tied stays tied."""
+    replaced = list(_with_data(modules))
+    made: dict[int, Tensor] = {}
+    for _, _, tensor in replaced:
+        if id(tensor) not in made:
+            made[id(tensor)] = stand_in(tensor)
+    # A recurrent layer reads them from a list of its own.
+    recurrent = [(module, module._flat_weights) for module in modules if isinstance(module, nn.RNNBase)] if made else []
+    try:
+        for own, name, tensor in replaced:
+            own[name] = made[id(tensor)]
+        for module, weights in recurrent:
+            module._flat_weights = [made.get(id(weight), weight) for weight in weights]
+        yield
+    finally:
+        for own, name, tensor in replaced:
+            own[name] = tensor
+        for module, weights in recurrent:
+            module._flat_weights = weights
+
+
+def _with_data(modules: Iterable[nn.Module]) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
+    """Where parameters and buffers are that have data, and their names there."""
+    for module in modules:
+        if (module._parameters or module._buffers) and not isinstance(module, torch.jit.ScriptModule):  # which has them in C++
+            for own in (module._parameters, module._buffers):
+                for name, tensor in own.items():
+                    if type(tensor) in _LAZY:
+                        raise CnnprofError("a lazy module gets its sizes from its first call: run it once on an input")
+                    if tensor is not None and not tensor.is_meta:
+                        yield own, name, tensor

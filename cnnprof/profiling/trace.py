@@ -29,6 +29,7 @@ from cnnprof.operators import MetaMode, writes
 from cnnprof.operators.table import RULES
 from cnnprof.profiling.describe import call_of
 from cnnprof.profiling.elsewhere import met, stand_in
+from cnnprof.profiling.inputs import of_sample
 from cnnprof.profiling.ledger import History, Ledger, Place
 from cnnprof.profiling.profile import Shape, Term
 from cnnprof.profiling.receptive_field import NO_FIELD, Field, Followed, ReceptiveFields, followed
@@ -112,6 +113,8 @@ class Failure(NamedTuple):
 
 
 _FAILED = object()
+_SEQUENCES = 3
+"""The axes of a batch of sequences of vectors."""
 _NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -177,6 +180,10 @@ class Trace(MetaMode):
         self.autocast = False
         """Whether autocast was on somewhere. It does nothing on the meta device, and no operator tells of it."""
         self.ledger = Ledger()
+        self.batch = 1
+        """How many samples run at once: which axis of a tensor counts them."""
+        self.misread: list[nn.Module] = []
+        """The layers that take the first axis for the sequence, where it is that of the batch."""
         self.on_meta = True
         """Whether the tensors of the pass have no data."""
         self.fields = ReceptiveFields()
@@ -188,11 +195,12 @@ class Trace(MetaMode):
         self.compiler = COMPILER in sys.modules
         """Whether torch's compiler was imported before."""
 
-    def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], batch: int = 1) -> None:
         """Runs the module, whose parameters and buffers have to be on the device of the arguments."""
         module = self.top.callee
         assert isinstance(module, nn.Module)
         given = tensors_in((args, dict(kwargs)))
+        self.batch = batch
         self.ledger.adopt(given)
         self.ledger.begin("forward")
         for tensor in given[:1]:
@@ -236,7 +244,14 @@ class Trace(MetaMode):
         self.modules.append(call)
         if self.naming is torchs:
             self.name_functions(not torchs)
+        if torchs and module.__dict__.get("batch_first") is False and self.has_batch_first(args):
+            self.misread.append(module)
         return _with_stand_ins(args) if torchs and self.on_meta else None
+
+    def has_batch_first(self, args: tuple[Any, ...]) -> bool:
+        """Whether a layer that takes a sequence of batches is given a batch of sequences, as far as one can tell."""
+        x = args[0] if args else None
+        return isinstance(x, Tensor) and x.dim() == _SEQUENCES and x.shape[0] == self.batch != x.shape[1]
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None, output: Any = _FAILED) -> None:
         """The hook after it. After an error torch calls it without an output."""
@@ -250,9 +265,9 @@ class Trace(MetaMode):
         self.modules.pop()
         if self.naming:
             self.name_functions(False)  # it would see the shapes being read here
-        call.inputs = _shapes(tensors_in((args, kwargs)) if kwargs else tensors_in(args))
+        call.inputs = self.shapes(tensors_in((args, kwargs)) if kwargs else tensors_in(args))
         outputs = tensors_in(output)
-        call.outputs = _shapes(outputs)
+        call.outputs = self.shapes(outputs)
         call.output_bytes = self.ledger.fresh_bytes(outputs, call.start)
         call.field = self.fields.of(outputs)
         if call.named:
@@ -303,7 +318,7 @@ class Trace(MetaMode):
         outputs = [output]
         self.fields.follow(following, args, _NO_KWARGS, outputs)
         call.field = self.fields.of(outputs)
-        call.inputs, call.outputs = (tuple(x.shape)[1:],), (tuple(output.shape)[1:],)
+        call.inputs, call.outputs = self.shapes((x,)), self.shapes(outputs)
         self.stack[-1].events.append(call)
         return output
 
@@ -349,9 +364,9 @@ class Trace(MetaMode):
         """Completes the call of a function, and puts it where it belongs."""
         if call.events:
             call.callee, call.arguments = call_of(func, args, kwargs)
-            call.inputs = _shapes(tensors_in((args, kwargs)))
+            call.inputs = self.shapes(tensors_in((args, kwargs)))
             outputs = tensors_in(output)
-            call.outputs = _shapes(outputs)
+            call.outputs = self.shapes(outputs)
             call.output_bytes = self.ledger.fresh_bytes(outputs, call.start)
             call.field = self.fields.of(outputs)
             above.events.append(call)
@@ -401,7 +416,7 @@ class Trace(MetaMode):
         if not call.whole:
             if name.startswith("_record_function"):
                 return output  # a mark for torch's own profiler
-            inputs, sizes, field = _shapes(tensors_in(args)), _shapes(outputs), self.fields.of(outputs)
+            inputs, sizes, field = self.shapes(tensors_in(args)), self.shapes(outputs), self.fields.of(outputs)
         call.events.append(Operation(name, inputs, sizes, output_bytes, terms or (), terms is not None, field, ledger.runs))
         return output
 
@@ -409,6 +424,10 @@ class Trace(MetaMode):
         """Frees what the import of torch's compiler left: the frames from which it came, in a cycle that keeps tensors alive."""
         self.compiler = True
         gc.collect()
+
+    def shapes(self, tensors: Sequence[Tensor]) -> tuple[Shape, ...]:
+        """Their shapes without the batch dimension."""
+        return tuple([of_sample(tuple(tensor.shape), self.batch) for tensor in tensors])
 
     def caller(self) -> Call | None:
         """The call of a module that runs the operators now, the innermost; None outside of all."""
@@ -503,10 +522,3 @@ def _with_stand_ins(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         stand_in(item) if isinstance(item, Tensor) else (_with_stand_ins(item) or item) if type(item) is tuple else item
         for item in args
     )
-
-
-def _shapes(tensors: Sequence[Tensor]) -> tuple[Shape, ...]:
-    """Their shapes without the first axis, the batch."""
-    if len(tensors) == 1:
-        return (tuple(tensors[0].shape)[1:],)
-    return tuple([tuple(tensor.shape)[1:] for tensor in tensors])

@@ -49,6 +49,8 @@ class TrainingRun:
     """What the first iteration keeps for its backward pass, parameters and input included."""
     root: Layer
     """The first forward pass, with the retained bytes of each row."""
+    caveats: tuple[str, ...]
+    """What is not trained, though it could be."""
 
 
 def train(
@@ -136,6 +138,7 @@ def _run(
     device: torch.device,
 ) -> TrainingRun:
     trace = TrainingTrace(module, device)
+    trace.batch = given.batch
     network = partial(module, *given.args, **given.kwargs)
     with _told(trace, modules), in_place_of(modules, own.named), trace.hooked():
         first = TrainingTrace(module, device)
@@ -168,6 +171,7 @@ def retained_by_layer(module: nn.Module, inputs: Inputs | Given, *, batch: int =
         learning(own.parameters)
         given = inputs_for(inputs, batch, dtype or own.dtype)
         trace = TrainingTrace(module, torch.device("meta"))
+        trace.batch = given.batch
         trace.ledger.begin("forward")
         with _told(trace, modules), in_place_of(modules, own.named), trace.hooked(), trace:
             output = module(*given.args, **given.kwargs)
@@ -194,6 +198,9 @@ class _Noted:
             "optimizer_state": set[int](),
         }
         self.saved: list[Saved] = []
+        self.named = own.named
+        self.idle: tuple[str, ...] = ()
+        """The parameters to which the first backward pass gave no gradient."""
         self.forward: tuple[Call, Mapping[nn.Module, int]] = trace.top, trace.called
         """What the first forward pass called."""
 
@@ -201,6 +208,9 @@ class _Noted:
         """Between two phases of the loop."""
         if loss is not None and not iteration:
             self.saved = saved_for_backward(loss, self.ledger.number, self.place)
+        if phase == "step" and not iteration:
+            waiting = (name for name, tensor in self.named.items() if tensor.requires_grad and tensor.grad is None)
+            self.idle = tuple(waiting)
         ended = self.trace.restart()
         if phase == "loss" and not iteration:
             self.forward = ended
@@ -241,7 +251,16 @@ class _Noted:
             deviations=deviations(self.modules, history),
         )
         kept = retained(history, history.span(0, "forward"), forward.stop - 1)
-        return TrainingRun(training, history, kinds, tuple(self.saved), layers_of(*self.forward, self.modules, retained=kept))
+        root = layers_of(*self.forward, self.modules, retained=kept)
+        return TrainingRun(training, history, kinds, tuple(self.saved), root, self.caveats())
+
+    def caveats(self) -> tuple[str, ...]:
+        """Names the parameters that only outputs without a loss depend on."""
+        if self.loop.outputs < 2 or not self.idle:
+            return ()
+        more = f" and {len(self.idle) - 1:,} more" if len(self.idle) > 1 else ""
+        outputs = f"the loss is that of the first of {self.loop.outputs:,} outputs"
+        return (f"{outputs}, which gives no gradient to {self.idle[0]}{more}: no memory of training is counted for these",)
 
 
 def activations(history: History, iteration: int, *phases: str) -> list[int]:

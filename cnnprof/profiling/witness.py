@@ -62,10 +62,10 @@ class Witness(Trace):
         self.calls: dict[int, tuple[Call, Invocation]] = {}
         self.running: Invocation | None = None
 
-    def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], batch: int = 1) -> None:
         """As `Trace.run`. The mode is the lowest one, so that it sees the functions that the trace itself hands on."""
         with _Watching(self):
-            super().run(args, kwargs)
+            super().run(args, kwargs, batch)
 
     def seen(self, operation: Operation) -> Seen:
         """What is known of an operator that ran."""

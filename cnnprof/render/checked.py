@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TextIO
 from xml.sax.saxutils import escape, quoteattr
 
-from cnnprof.errors import Span
+from cnnprof.errors import CnnprofError, Span, SpecError
 from cnnprof.lock import Failure
 from cnnprof.render.as_markdown import escaped
 from cnnprof.render.comparison import change
@@ -127,10 +127,19 @@ def _github(results: Sequence[Checked], file: TextIO) -> None:
     """GitHub's workflow commands: annotations beside the line of the spec."""
     for result in results:
         lines = [(result.span, result.error)] if result.error else [_located(result, failure) for failure in result.failures]
-        for span, text in lines:
-            place = f"file={_property(span.source.name)},line={span.line},col={span.column}," if span else ""
-            file.write(f"::error {place}title={_property(result.network)}::{_data(text)}\n")
+        file.writelines(f"{_annotation(span, result.network, text)}\n" for span, text in lines)
     file.write(f"{summary(results)}\n")
+
+
+def annotation(error: CnnprofError) -> str:
+    """What GitHub shows where nothing could be checked."""
+    span = error.span if isinstance(error, SpecError) else None
+    return _annotation(span, "cnnprof check", error.message if isinstance(error, SpecError) else str(error))
+
+
+def _annotation(span: Span | None, title: str, text: str) -> str:
+    place = f"file={_property(span.source.name)},line={span.line},col={span.column}," if span else ""
+    return f"::error {place}title={_property(title)}::{_data(text)}"
 
 
 def _data(text: str) -> str:

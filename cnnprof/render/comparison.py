@@ -45,10 +45,10 @@ def ratio(value: int, first: int) -> str:
 
 
 def change(value: int, first: int) -> str:
-    """`+12.5 %`; `=` where nothing changed."""
+    """`+12.5 %`; `=` where nothing changed, `from 0` where there is no share."""
     if value == first:
         return "="
-    return f"{100 * (value - first) / first:+,.1f} %" if first else "new"
+    return f"{100 * (value - first) / first:+,.1f} %" if first else "from 0"
 
 
 def _amount(value: int | FieldSize, in_bytes: bool) -> str:

@@ -52,8 +52,8 @@ def _lines(found: MemoryVerification, surface: Terminal) -> Iterator[Line]:
     for verdict in dict.fromkeys(one.verdict for one in found.measurements):
         if verdict in _MEANINGS:
             yield from _paragraph(_MEANINGS[verdict], surface)
-        if verdict is Verdict.EXPLAINED and training:
-            for reason in training.deviations:
+        if verdict is Verdict.EXPLAINED:
+            for reason in (*found.profile.caveats, *(training.deviations if training else ())):
                 yield from _paragraph(reason, surface)
 
 

@@ -159,8 +159,12 @@ def remarks(profile: Profile) -> list[str]:
             of_note.setdefault(layer.note, []).append(layer.path or layer.kind)
     for note, paths in of_note.items():
         more = f" and {len(paths) - NAMED:,} more" if len(paths) > NAMED else ""
-        found.append(f"{quantities.plain(note)}: {', '.join(map(quantities.plain, paths[:NAMED]))}{more}")
+        found.append(f"{quantities.plain(_NOTES.get(note, note))}: {', '.join(map(quantities.plain, paths[:NAMED]))}{more}")
     return found
+
+
+_NOTES = {"recursive": "recursive, which is called again, its parameters counted at the first call"}
+"""What the reader may have to be told of a note."""
 
 
 def _every(root: Layer) -> Iterator[Layer]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import keyword
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cnnprof.errors import Source, Span, SpecError, did_you_mean
@@ -30,7 +30,7 @@ from cnnprof.spec.grammar import (
     bind,
 )
 from cnnprof.spec.reader import Mapping, Node, Scalar
-from cnnprof.spec.vocabulary import Parameter, vocabulary
+from cnnprof.spec.vocabulary import EXCLUDED, Parameter, vocabulary
 
 KEYS = ("input", "about", "vars", "variants", "blocks", "layers")
 MODIFIERS = ("if", "for", "repeat", "first", "name")
@@ -57,9 +57,6 @@ _ELSEWHERE = {
     "Concat": "cat: joins branches",
     "Concatenate": "cat: joins branches",
     "Add": "add: joins branches",
-    "LSTM": "a spec has layers of one tensor to one tensor; profile a Python module: package.module:callable",
-    "GRU": "a spec has layers of one tensor to one tensor; profile a Python module: package.module:callable",
-    "MultiheadAttention": "a spec has layers of one tensor to one tensor; profile a Python module: package.module:callable",
 }
 """What people write who come from elsewhere."""
 
@@ -81,6 +78,7 @@ def parse(source: Source) -> Spec:
             raise SpecError("missing-key", f'the spec has no "{key}"', root.span, _MISSING[key])
     variables = _variables(top.get("vars"))
     variants = _variants(top.get("variants"), variables)
+    _refuse_unused(top, variables)
     known = {*variables, *(name for values in variants.values() for name in values)}
     signatures = _signatures(top.get("blocks"))
     parser = _Parser(signatures, frozenset(known))
@@ -162,6 +160,37 @@ def _variables(node: Node | None) -> dict[str, Argument]:
             name = _new_name(entry.key, "a variable")
             values[name] = variable_value(entry.value, values)
     return values
+
+
+def _refuse_unused(top: Mapping, variables: Collection[str]) -> None:
+    """A variant that sets what nothing reads has it misspelt: it would be its neighbour under another name."""
+    variants = top.get("variants")
+    if not isinstance(variants, Mapping):
+        return
+    read = {word for key in ("input", "vars", "blocks", "layers") for word in _words(top.get(key))}
+    read |= {word for entry in variants.entries for _, value in _entries(entry.value) for word in _words(value)}
+    for entry in variants.entries:
+        for name, _ in _entries(entry.value):
+            if name.text not in read:
+                advice = did_you_mean(name.text, [*variables, *read])
+                raise SpecError("unused", f'nothing reads "{_short(name.text)}", which this variant sets', name.span, advice)
+
+
+def _entries(node: Node | None) -> Iterator[tuple[Scalar, Node]]:
+    if isinstance(node, Mapping):
+        yield from ((entry.key, entry.value) for entry in node.entries)
+
+
+def _words(node: Node | None) -> Iterator[str]:
+    """All that could be the name of a variable."""
+    if isinstance(node, Scalar):
+        yield from _NAME.findall(node.text)
+    elif isinstance(node, reader.Sequence):
+        for item in node.items:
+            yield from _words(item)
+    for key, value in _entries(node):
+        yield from _words(key)
+        yield from _words(value)
 
 
 def variable_value(node: Node, known: Collection[str]) -> Argument:
@@ -379,7 +408,11 @@ class _Parser:
         return LayerCall(layer, arguments)
 
     def unknown_call(self, key: Scalar) -> SpecError:
-        advice = _ELSEWHERE.get(key.text) or did_you_mean(key.text, [*sorted(self.signatures), *vocabulary(), *JOINS, "do"])
+        excluded = EXCLUDED.get(key.text)
+        reason = f"torch's {key.text} {excluded}; profile a Python module: package.module:callable" if excluded else ""
+        advice = (
+            _ELSEWHERE.get(key.text) or reason or did_you_mean(key.text, [*sorted(self.signatures), *vocabulary(), *JOINS, "do"])
+        )
         is_layer = key.text[:1].isupper()
         what = "layer" if is_layer else "block"
         if not advice:
