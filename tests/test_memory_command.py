@@ -276,12 +276,16 @@ class Heads(nn.Module):
         return [head(self.body(x)) for head in self.heads]
 
 
-def test_parameters_that_the_loss_does_not_reach_are_told() -> None:
+def test_parameters_that_the_loss_does_not_reach_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     made = cnnprof.profile(Heads(), (3, 8, 8), optimizer="sgd")
     told = "the loss is that of the first of 2 outputs, which gives no gradient to heads.1.weight and 1 more"
     assert any(caveat.startswith(told) for caveat in made.caveats)
     assert told in " ".join(str(made).split())
     assert cnnprof.profile(Heads().body, (3, 8, 8), optimizer="sgd").caveats == ()
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    code, out = run("memory", "test_memory_command:Heads", "--input", "3x8x8", "--training")
+    assert code == 0
+    assert told in " ".join(out.split())
 
 
 def test_predicted_beside_measured() -> None:

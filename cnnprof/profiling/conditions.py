@@ -19,23 +19,27 @@ class UntraceableError(CnnprofError):
 @contextmanager
 def in_mode(modules: Iterable[nn.Module], training: bool) -> Iterator[None]:
     """`train()` or `eval()`, on one device, and each module's own mode again afterwards."""
-    others: list[nn.Module] = []
+    changed: list[dict[str, Any]] = []
+    scripted: list[nn.Module] = []
     spread: list[tuple[nn.DataParallel[nn.Module], list[int]]] = []
     for module in modules:
         attributes = module.__dict__
         if attributes.get("training", module.training) is not training:
-            others.append(module)
             if "training" in attributes:
+                changed.append(attributes)
                 attributes["training"] = training  # `__setattr__` of a module takes ten times as long
             else:
-                module.training = training  # a scripted one keeps it in C++
+                scripted.append(module)
+                module.training = training  # it keeps that in C++
         if isinstance(module, nn.DataParallel):
             spread.append((module, module.device_ids))
             module.device_ids = []
     try:
         yield
     finally:
-        for module in others:
+        for attributes in changed:
+            attributes["training"] = not training
+        for module in scripted:
             module.training = not training
         for module, devices in spread:
             module.device_ids = devices

@@ -50,9 +50,8 @@ def _page(timeline: Timeline, surface: Terminal) -> Iterator[Line]:
     yield from _costly(timeline, surface)
     yield []
     yield from _chart(timeline, surface)
-    if profile.training is not None:
-        for reason in profile.training.deviations:
-            yield from ([(line, "yellow")] for line in text.paragraph(reason, _width(surface)))
+    for reason in (*profile.caveats, *(profile.training.deviations if profile.training else ())):
+        yield from ([(line, "yellow")] for line in text.paragraph(quantities.plain(reason), _width(surface)))
 
 
 def _width(surface: Terminal) -> int:
@@ -167,6 +166,7 @@ def to_dict(timeline: Timeline) -> dict[str, object]:
         "peak": asdict(timeline.peak),
         "at_peak": asdict(timeline.at_peak),
         "kept": {path: [asdict(one) for one in kept] for path, kept in timeline.kept.items()},
+        "caveats": [*profile.caveats, *(profile.training.deviations if profile.training else ())],
         "events": [asdict(point) for point in timeline.points],
     }
 
