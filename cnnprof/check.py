@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from cnnprof import lock
 from cnnprof.errors import CnnprofError, Span, SpecError, UsageError, full
@@ -17,6 +18,17 @@ from cnnprof.spec.input import parse_option
 from cnnprof.spec.target import SpecTarget
 
 Measured = tuple[Profile, Mapping[str, Span]]
+
+
+class Update(NamedTuple):
+    """What a network cost, and costs now."""
+
+    network: str
+    before: Locked | None
+    """None for one that is new."""
+    now: Locked
+    caveats: tuple[str, ...]
+    """What the profile says of its own figures."""
 
 
 def measure(name: str, under: Locked) -> Measured:
@@ -69,8 +81,8 @@ def check(
 
 def update(
     path: Path, names: Sequence[str], conditions: Locked | None, advance: Callable[[str], None] = lambda name: None
-) -> list[tuple[str, Locked | None, Locked]]:
-    """Measures the networks and writes the lock anew: name, old entry and new one of each.
+) -> list[Update]:
+    """Measures the networks and writes the lock anew.
 
     `conditions` are those of new entries, and replace those of old ones where they are given. Nothing is written unless every
     network could be measured.
@@ -84,7 +96,7 @@ def update(
             if conditions is not None:
                 under = replace(conditions, budgets=under.budgets)
             profile, _ = measure(name, under)
-            changes.append((name, before, lock.locked(profile, under)))
+            changes.append(Update(name, before, lock.locked(profile, under), profile.caveats))
             advance(name)
-        lock.write(path, {**accepted, **{name: now for name, _, now in changes}})
+        lock.write(path, {**accepted, **{change.network: change.now for change in changes}})
     return changes

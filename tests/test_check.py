@@ -441,3 +441,9 @@ def test_what_cannot_run_is_annotated_on_github(tmp_path: Path) -> None:
 def test_assert_cost_needs_a_figure(assert_cost: Any) -> None:
     with pytest.raises(CnnprofError, match="asserts nothing"):
         assert_cost(cnnprof.load("lenet5"), (1, 28, 28))
+
+
+def test_an_update_warns_of_figures_that_are_not_what_they_seem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    told = run("test_memory_command:Mixed", "--input", "3x8x8", "--update", cwd=tmp_path).stderr
+    assert told.startswith("warning: test_memory_command:Mixed: autocast does nothing on the meta device")

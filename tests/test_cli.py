@@ -279,6 +279,13 @@ def test_an_error_of_the_users_code_names_the_users_line(target: str, message: s
     assert "Traceback" not in done.stderr
 
 
+def test_a_saved_profile_has_its_arithmetic(tmp_path: Path) -> None:
+    assert run("summarize", "lenet", "-o", "lenet.json", cwd=tmp_path).returncode == 0
+    saved = run("summarize", "lenet.json", "--formulas", cwd=tmp_path).stdout
+    assert saved == run("summarize", "lenet", "--formulas").stdout
+    assert cnnprof.Profile.from_json((tmp_path / "lenet.json").read_text()).layers[0].product_terms == ((32, 24, 24, 1, 5, 5),)
+
+
 def test_a_list_of_profiles_is_no_profile(tmp_path: Path) -> None:
     assert run("summarize", "lenet", "lenet5", "-o", "both.json", cwd=tmp_path).returncode == 0
     done = run("summarize", "both.json", cwd=tmp_path)

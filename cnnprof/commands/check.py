@@ -128,7 +128,9 @@ def _update(path: Path, names: Sequence[str], under: lock.Locked | None) -> None
 
     with _progress(len(names)) as advance, measuring():
         changes = update(path, names, under, advance)
-    for name, before, now in changes:
+    for name, before, now, caveats in changes:
+        for caveat in caveats:
+            print(f"warning: {name}: {caveat}", file=sys.stderr)
         if before is None:
             print(f"{name}: added{_under(now)}, {', '.join(f'{metric} {value:,}' for metric, value in now.totals.items())}")
             continue

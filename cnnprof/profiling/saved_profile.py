@@ -74,7 +74,9 @@ def _leaf(row: dict[str, Any], number: int) -> Layer:
     if row["path"] is None:  # the rows that --top left out
         return Layer(f"others{number}", f"({row['others']} others)", "", 1, (), (), cost)
     shapes = _shapes(row["input_shape"]), _shapes(row["output_shape"])
-    return Layer(row["path"], row["kind"], row["arguments"], int(row["depth"]), *shapes, cost, note=row["note"], **_fields(row))
+    arithmetic = _lists(row.get("param_shapes", [])), _lists(row.get("product_terms", []))  # the first profiles had none
+    named = row["path"], row["kind"], row["arguments"], int(row["depth"])
+    return Layer(*named, *shapes, cost, *arithmetic, note=row["note"], **_fields(row))
 
 
 def _tree(entry: dict[str, Any], waiting: list[dict[str, Any]], leaves: list[Layer]) -> Layer:
@@ -112,6 +114,8 @@ def _number(value: Any) -> int | Fraction:
 def _shapes(value: Any) -> tuple[Shape, ...]:
     if not value:
         return ()
-    if isinstance(value[0], list):
-        return tuple(tuple(int(size) for size in shape) for shape in value)
-    return (tuple(int(size) for size in value),)
+    return _lists(value if isinstance(value[0], list) else [value])
+
+
+def _lists(value: list[list[int]]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(int(size) for size in sizes) for sizes in value)

@@ -103,6 +103,8 @@ def _row(row: Row, retained: bool) -> dict[str, Any]:
         "stride": _axes(layer.stride) if layer else None,
         **_cost(row.cost, retained),
         "peak_bytes": row.cost.peak_bytes,
+        "param_shapes": [list(shape) for shape in layer.param_shapes] if layer else [],
+        "product_terms": [list(term) for term in layer.product_terms] if layer else [],
         "note": layer.note if layer else "",
         "others": row.number if row.role is Role.OTHERS else 0,
     }
