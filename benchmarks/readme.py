@@ -81,13 +81,15 @@ def _seconds(lines: Sequence[Result], ours: str, tool: str) -> str:
 
 
 def best(tallies: Sequence[Result]) -> str:
-    """Which of the others gets most products right, be it on the meta device."""
+    """Which of the others gets most right, be it on the meta device."""
     texts = []
-    for group in ("networks", "modules"):
-        others = [t for t in tallies if (t["group"], t["quantity"]) == (group, "products") and not t["side"].startswith("cnnprof")]
-        first = max(others, key=lambda one: one["right"])
-        texts.append(f"{first['right']} of {first['of']} {group} ({first['side']})")
-    return f"The most products that another gets right: {', '.join(texts)}."
+    for quantity, group in (("params", "networks"), ("products", "networks"), ("products", "modules")):
+        others = [t for t in tallies if (t["group"], t["quantity"]) == (group, quantity) and not t["side"].startswith("cnnprof")]
+        most = max(others, key=lambda one: one["right"])
+        sides = ", ".join(one["side"] for one in others if one["right"] == most["right"])
+        what = "parameters" if quantity == "params" else quantity
+        texts.append(f"{what} of {most['right']} of {most['of']} {group} ({sides})")
+    return f"The most that another gets right: {'; '.join(texts)}."
 
 
 def faster(lines: Sequence[Result]) -> str:
@@ -104,7 +106,7 @@ def bounds(lines: Sequence[Result]) -> str:
     """How many ratios are at most what they should be, and which are not."""
     bounded = [line for line in lines if line["bound"] is not None]
     over = [line for line in bounded if line["ratio"] > line["bound"]]
-    texts = [f"{line['what']} takes {line['ratio']:.3g} x {line['against']}, not {line['bound']}" for line in over]
+    texts = [f"{line['what']} takes {line['ratio']:.2g} x {line['against']}, not {line['bound']}" for line in over]
     return f"Of {len(bounded)} ratios with a bound {len(bounded) - len(over)} hold{'; '.join(['', *texts])}."
 
 

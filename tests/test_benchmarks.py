@@ -294,12 +294,15 @@ def test_what_cannot_be_written_is_refused_before_anything_is_measured(
 
 
 def test_the_page_names_the_best_of_the_others() -> None:
-    def of(group: str, side: str, right: int) -> dict[str, Any]:
-        return {"group": group, "side": side, "quantity": "products", "right": right, "of": 9}
+    def of(quantity: str, group: str, side: str, right: int) -> dict[str, Any]:
+        return {"group": group, "side": side, "quantity": quantity, "right": right, "of": 9}
 
-    sides = {"cnnprof": 9, "cnnprof (cpu)": 8, "thop": 4, "fvcore (meta)": 7}
-    assert best([of(group, *side) for group in ("networks", "modules") for side in sides.items()]) == (
-        "The most products that another gets right: 7 of 9 networks (fvcore (meta)), 7 of 9 modules (fvcore (meta))."
+    products = {"cnnprof": 9, "cnnprof (cpu)": 8, "thop": 4, "fvcore (meta)": 7}
+    tallies = [of("products", group, *side) for group in ("networks", "modules") for side in products.items()]
+    tallies += [of("params", "networks", *side) for side in {"cnnprof": 9, "thop": 8, "fvcore (meta)": 8}.items()]
+    assert best(tallies) == (
+        "The most that another gets right: parameters of 8 of 9 networks (thop, fvcore (meta)); "
+        "products of 7 of 9 networks (fvcore (meta)); products of 7 of 9 modules (fvcore (meta))."
     )
 
 

@@ -169,7 +169,8 @@ def test_a_network_of_indices_has_the_dtype_of_its_weights() -> None:
 def test_the_shape_of_one_sample() -> None:
     assert of_sample((8, 3, 5), 8) == (3, 5)
     assert of_sample((3, 8, 4, 5), 8) == (3, 4, 5)  # queries, keys and values before it
-    assert of_sample((32, 8, 4, 5), 8) == (4, 8, 4, 5)  # four windows of each sample, eight heads
+    assert of_sample((32, 8, 4, 5), 8) == (32, 8, 4, 5)  # four windows of each sample, eight heads
+    assert of_sample((128, 64), 2) == (128, 64)  # a table of positions
     assert of_sample((197, 768), 8) == (197, 768)  # no samples at all
     assert of_sample((), 8) == ()
     assert of_sample((1, 3, 5), 1) == (3, 5)

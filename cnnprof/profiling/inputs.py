@@ -80,14 +80,12 @@ def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any], dtype: torch.dtype)
 def of_sample(shape: Shape, batch: int) -> Shape:
     """The shape without the dimension that counts the samples of a batch: mostly the first.
 
-    A recurrent layer has its state's layers before it, an attention its heads. Where a network has put other things into one
-    dimension with it, as the windows of a map, these stay. What has no such dimension, as a table of positions, is as it is.
+    A recurrent layer has its state's layers before it, an attention its heads. What has no such dimension is as it is: a table of
+    positions, and maps whose windows a network has put into one dimension with the samples.
     """
     if shape[:1] == (batch,):
         return shape[1:]
-    if batch > 1 and shape and shape[0] % batch == 0:
-        return (shape[0] // batch, *shape[1:])
-    if batch in shape:
+    if batch in shape and (batch == 1 or shape[0] % batch):
         place = shape.index(batch)
         return shape[:place] + shape[place + 1 :]
     return shape

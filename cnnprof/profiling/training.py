@@ -256,11 +256,13 @@ class _Noted:
 
     def caveats(self) -> tuple[str, ...]:
         """Names the parameters that only outputs without a loss depend on."""
-        if self.loop.outputs < 2 or not self.idle:
+        called = {self.modules[module] for module in self.forward[1] if module in self.modules}
+        idle = [name for name in self.idle if name.rpartition(".")[0] in called]
+        if self.loop.outputs < 2 or not idle:
             return ()
-        more = f" and {len(self.idle) - 1:,} more" if len(self.idle) > 1 else ""
+        more = f" and {len(idle) - 1:,} more" if len(idle) > 1 else ""
         outputs = f"the loss is that of the first of {self.loop.outputs:,} outputs"
-        return (f"{outputs}, which gives no gradient to {self.idle[0]}{more}: no memory of training is counted for these",)
+        return (f"{outputs}, which gives no gradient to {idle[0]}{more}: no memory of training is counted for these",)
 
 
 def activations(history: History, iteration: int, *phases: str) -> list[int]:
