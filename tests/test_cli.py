@@ -236,6 +236,8 @@ def wrong(width):
 
 def failing():
     raise ValueError("no")
+
+LIMIT = 3
 """
 
 
@@ -264,6 +266,8 @@ def test_what_the_users_code_prints_is_no_part_of_the_result(command: tuple[str,
         ("printing:wrong", "\"printing:wrong\" takes other arguments than --set gives: missing a required argument: 'width'"),
         ("printing:failing", 'calling "printing:failing" failed at printing.py:18: ValueError: no'),
         ("printing:Nett", '"printing" has no "Nett"; did you mean "Net"?'),
+        ("printing:print.other", '"printing" has no "print.other"; '),
+        ("printing:LIMIT.other", '"printing" has no "LIMIT.other"; it has neither modules nor functions'),
         ("printing:other", '"printing" has no "other"; it has Net, wrong, failing'),
         ("broken:Net", 'importing "broken" failed at broken.py:1: SyntaxError'),
         ("nowhere:Net", 'there is no Python module "nowhere" on the path or in this folder'),

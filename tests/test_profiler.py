@@ -173,6 +173,7 @@ def test_the_shape_of_one_sample() -> None:
     assert of_sample((128, 64), 2) == (128, 64)  # a table of positions
     assert of_sample((197, 768), 8) == (197, 768)  # no samples at all
     assert of_sample((), 8) == ()
+    assert of_sample((5, 0), 0) == (5,)
     assert of_sample((1, 3, 5), 1) == (3, 5)
     assert of_sample((3, 1, 5), 1) == (3, 5)
     assert of_sample((12, 3, 5), 1) == (12, 3, 5)

@@ -56,7 +56,46 @@ def check(
     Exit codes: 0 if all is as it was, 1 if a figure changed or is over its budget ("max" in the lock), 2 if there is no answer.
     """
     with _annotated(output_format is OutputFormat.github):
-        _check_or_update(targets, update, lock_file, tolerance, output_format, input_shape, batch, settings, dtype)
+        names = list(dict.fromkeys(targets or []))
+        if lock_file.is_dir():
+            raise UsageError(f"--lock takes a file, and {lock_file} is a folder: --lock {lock_file / lock.NAME}")
+        if not lock_file.parent.is_dir():
+            raise UsageError(f"--lock {lock_file}: there is no folder {lock_file.parent}")
+        tolerances = lock.tolerances_of(tolerance or [])
+        for text in input_shape or []:
+            parse_option(text)
+        asked = any(option is not None for option in (input_shape, batch, settings, dtype))
+        if update:
+            if not names and not lock_file.exists():
+                raise UsageError(
+                    f"there is no {lock_file} yet: name the networks that it shall hold: {lock.accepting(lock.ANY, lock_file)}"
+                )
+            under = (
+                lock.Locked(tuple(input_shape or ()), batch or 1, (dtype or options.DataType.float32).value, tuple(settings or ()))
+                if asked
+                else None
+            )
+            _update(lock_file, names, under)
+            return
+        if asked:
+            raise UsageError("the lock says which input, batch, type and settings hold: change them with --update")
+        if not lock_file.exists():
+            raise UsageError(f"there is no {lock_file}: {lock.accepting(lock.ANY, lock_file)} writes it")
+        accepted = lock.read(lock_file)
+        if not accepted:
+            raise UsageError(
+                f"{lock_file} names no network, so there is nothing to check: {lock.accepting(lock.ANY, lock_file)} adds one"
+            )
+        from cnnprof.check import check as checking
+
+        with _progress(len(names or accepted)) as advance, measuring():
+            results = checking(names or list(accepted), accepted, tolerances, lock_file, advance)
+        checked.write(results, sys.stdout, output_format.value)
+        _summarize_job(results)
+        if any(result.error for result in results):
+            raise typer.Exit(EXIT_CANNOT_RUN)
+        if not all(result.passed for result in results):
+            raise typer.Exit(EXIT_FAILED)
 
 
 @contextmanager
@@ -68,59 +107,6 @@ def _annotated(wanted: bool) -> Iterator[None]:
         if wanted:
             print(checked.annotation(error))
         raise
-
-
-def _check_or_update(
-    targets: list[str] | None,
-    update: bool,
-    lock_file: Path,
-    tolerance: list[str] | None,
-    output_format: OutputFormat,
-    input_shape: list[str] | None,
-    batch: int | None,
-    settings: list[str] | None,
-    dtype: options.DataType | None,
-) -> None:
-    names = list(dict.fromkeys(targets or []))
-    if lock_file.is_dir():
-        raise UsageError(f"--lock takes a file, and {lock_file} is a folder: --lock {lock_file / lock.NAME}")
-    if not lock_file.parent.is_dir():
-        raise UsageError(f"--lock {lock_file}: there is no folder {lock_file.parent}")
-    tolerances = lock.tolerances_of(tolerance or [])
-    for text in input_shape or []:
-        parse_option(text)
-    asked = any(option is not None for option in (input_shape, batch, settings, dtype))
-    if update:
-        if not names and not lock_file.exists():
-            raise UsageError(
-                f"there is no {lock_file} yet: name the networks that it shall hold: {lock.accepting(lock.ANY, lock_file)}"
-            )
-        under = (
-            lock.Locked(tuple(input_shape or ()), batch or 1, (dtype or options.DataType.float32).value, tuple(settings or ()))
-            if asked
-            else None
-        )
-        _update(lock_file, names, under)
-        return
-    if asked:
-        raise UsageError("the lock says which input, batch, type and settings hold: change them with --update")
-    if not lock_file.exists():
-        raise UsageError(f"there is no {lock_file}: {lock.accepting(lock.ANY, lock_file)} writes it")
-    accepted = lock.read(lock_file)
-    if not accepted:
-        raise UsageError(
-            f"{lock_file} names no network, so there is nothing to check: {lock.accepting(lock.ANY, lock_file)} adds one"
-        )
-    from cnnprof.check import check as checking
-
-    with _progress(len(names or accepted)) as advance, measuring():
-        results = checking(names or list(accepted), accepted, tolerances, lock_file, advance)
-    checked.write(results, sys.stdout, output_format.value)
-    _summarize_job(results)
-    if any(result.error for result in results):
-        raise typer.Exit(EXIT_CANNOT_RUN)
-    if not all(result.passed for result in results):
-        raise typer.Exit(EXIT_FAILED)
 
 
 def _update(path: Path, names: Sequence[str], under: lock.Locked | None) -> None:

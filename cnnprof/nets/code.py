@@ -54,15 +54,19 @@ def _find(target: CodeTarget) -> Any:
         raise UsageError(_failed(f'importing "{target.module}"', error)) from error
     for part in target.attribute.split("."):
         if not hasattr(found, part):
-            raise UsageError(f'"{target.module}" has no "{target.attribute}"; {did_you_mean(part, dir(found)) or _has(found)}')
+            raise UsageError(f'"{target.module}" has no "{target.attribute}"; {did_you_mean(part, _public(found)) or _has(found)}')
         found = getattr(found, part)
     return found
 
 
 def _has(found: Any) -> str:
     """`it has Net, make_net`: what could be a target."""
-    own = [name for name, value in vars(found).items() if not name.startswith("_") and _makes_nets(value)]
+    own = [name for name in _public(found) if _makes_nets(getattr(found, name, None))]
     return f"it has {', '.join(own[:12])}{' …' if len(own) > 12 else ''}" if own else "it has neither modules nor functions"
+
+
+def _public(found: Any) -> list[str]:
+    return [name for name in getattr(found, "__dict__", dir(found)) if not name.startswith("_")]
 
 
 def _makes_nets(value: Any) -> bool:

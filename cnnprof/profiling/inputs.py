@@ -85,7 +85,7 @@ def of_sample(shape: Shape, batch: int) -> Shape:
     """
     if shape[:1] == (batch,):
         return shape[1:]
-    if batch in shape and (batch == 1 or shape[0] % batch):
+    if batch in shape and (batch < 2 or shape[0] % batch):
         place = shape.index(batch)
         return shape[:place] + shape[place + 1 :]
     return shape

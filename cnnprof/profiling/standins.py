@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from torch.utils._pytree import tree_map_only
 from cnnprof.errors import CnnprofError
 from cnnprof.profiling.elsewhere import stand_in
 from cnnprof.profiling.inputs import Given
+
+_Place: TypeAlias = "tuple[dict[str, Any], str, Tensor]"
+"""Where a tensor is: a module's parameters or buffers, its name there, and the tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +67,36 @@ def in_place_of(modules: Mapping[nn.Module, str], named: Mapping[str, Tensor]) -
 
     `torch.func.functional_call` does that for a forward pass alone; a checkpoint runs it again in the backward pass.
     """
-    replaced: list[tuple[dict[str, Any], str, Any, Any]] = []
-    flat: list[tuple[nn.RNNBase, list[Any]]] = []
+    places: list[_Place] = []
+    others: dict[int, Tensor] = {}
+    for module, path in modules.items():
+        start = f"{path}." if path else ""
+        for own in (module._parameters, module._buffers):
+            for name, tensor in own.items():
+                other = named.get(start + name)
+                if tensor is not None and other is not None and other is not tensor:
+                    places.append((own, name, tensor))
+                    others[id(tensor)] = other
+    with _swapped(modules, places, others):
+        yield
+
+
+@contextmanager
+def _swapped(modules: Iterable[nn.Module], places: Sequence[_Place], others: Mapping[int, Tensor]) -> Iterator[None]:
+    """Puts others, by the `id` of each tensor, in these places, and the tensors back afterwards."""
+    # A recurrent layer reads its weights from a list of its own.
+    recurrent = [(module, module._flat_weights) for module in modules if isinstance(module, nn.RNNBase)] if places else []
     try:
-        for module, path in modules.items():
-            start = f"{path}." if path else ""
-            for own in (module._parameters, module._buffers):
-                for name, tensor in own.items():
-                    other = named.get(start + name)
-                    if other is not None and other is not tensor:
-                        replaced.append((own, name, tensor, other))
-            if isinstance(module, nn.RNNBase):  # which reads them from a list of its own
-                flat.append((module, module._flat_weights))
-                module._flat_weights = [named.get(start + name, getattr(module, name)) for name in module._flat_weights_names]
-        for own, name, _, other in replaced:
-            own[name] = other
+        for own, name, tensor in places:
+            own[name] = others[id(tensor)]
+        for module, weights in recurrent:
+            module._flat_weights = [others.get(id(weight), weight) for weight in weights]
         yield
     finally:
-        for own, name, tensor, _ in replaced:
+        for own, name, tensor in places:
             own[name] = tensor
-        for recurrent, weights in flat:
-            recurrent._flat_weights = weights
+        for module, weights in recurrent:
+            module._flat_weights = weights
 
 
 def materialized(given: Given, device: torch.device) -> Given:
@@ -118,27 +130,16 @@ _LAZY = frozenset({UninitializedParameter, UninitializedBuffer})
 @contextmanager
 def without_data(modules: Collection[nn.Module]) -> Iterator[None]:
     """Puts tensors without data where parameters and buffers have some, and these back afterwards. What is tied stays tied."""
-    replaced = list(_with_data(modules))
-    made: dict[int, Tensor] = {}
-    for _, _, tensor in replaced:
-        if id(tensor) not in made:
-            made[id(tensor)] = stand_in(tensor)
-    # A recurrent layer reads them from a list of its own.
-    recurrent = [(module, module._flat_weights) for module in modules if isinstance(module, nn.RNNBase)] if made else []
-    try:
-        for own, name, tensor in replaced:
-            own[name] = made[id(tensor)]
-        for module, weights in recurrent:
-            module._flat_weights = [made.get(id(weight), weight) for weight in weights]
+    places = list(_with_data(modules))
+    others: dict[int, Tensor] = {}
+    for _, _, tensor in places:
+        if id(tensor) not in others:
+            others[id(tensor)] = stand_in(tensor)
+    with _swapped(modules, places, others):
         yield
-    finally:
-        for own, name, tensor in replaced:
-            own[name] = tensor
-        for module, weights in recurrent:
-            module._flat_weights = weights
 
 
-def _with_data(modules: Iterable[nn.Module]) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
+def _with_data(modules: Iterable[nn.Module]) -> Iterator[_Place]:
     """Where parameters and buffers are that have data, and their names there."""
     for module in modules:
         if (module._parameters or module._buffers) and not isinstance(module, torch.jit.ScriptModule):  # which has them in C++
