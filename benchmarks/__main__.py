@@ -11,13 +11,10 @@ Each of them is a program of its own with more options: python -m benchmarks.NAM
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from benchmarks import chart
 
 QUICK: Mapping[str, Sequence[str]] = {
     "agreement": ("--quick",),
@@ -32,18 +29,14 @@ QUICK: Mapping[str, Sequence[str]] = {
 
 
 def run(name: str, quick: bool, folder: Path | None, charts: str) -> None:
-    """Runs one, in a process of its own so that none slows another down; then draws what it wrote.
+    """Runs one, in a process of its own so that none slows another down.
 
     Raises subprocess.CalledProcessError where it fails.
     """
     options = list(QUICK[name]) if quick else []
-    if folder is None:
-        subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=True)
-        return
-    file = folder / f"{name}.json"
-    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options, "-o", str(file)], check=True)
-    if chart.available():
-        chart.draw(name, json.loads(file.read_text(encoding="utf-8")), folder / f"{name}.{charts}")
+    if folder is not None:
+        options += ["-o", str(folder / f"{name}.json"), "--charts", charts]
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -63,8 +56,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             chosen.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             parser.error(f"{chosen.output} cannot be a folder: {error.strerror}")
-        if not chart.available():
-            print("matplotlib is not installed: no charts", file=sys.stderr)
     for name in chosen.names or QUICK:
         print(f"\n{name}", flush=True)
         run(name, chosen.quick, chosen.output, chosen.charts)

@@ -39,7 +39,10 @@ LOCK = Path(__file__).resolve().parent.parent / "cnnprof.lock"
 
 def untracked(work: Callable[[], object]) -> object:
     """What the work answers while no storage is followed."""
-    with patch.object(Ledger, "note", lambda *_: None):
+    with (
+        patch.object(Ledger, "note", lambda *_: None),
+        patch.object(Ledger, "add", lambda _, tensor, *by: tensor.untyped_storage().nbytes()),
+    ):
         return work()
 
 
@@ -91,7 +94,7 @@ def whole_processes(runs: int) -> list[Line]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints the table."""
     chosen = options(__doc__ or "", runs=11, fewest=5).parse_args(argv)
-    report([*in_process(chosen.runs), *whole_processes(min(chosen.runs, 7))], [f"torch {torch.__version__}"], chosen.output)
+    report("added", [*in_process(chosen.runs), *whole_processes(min(chosen.runs, 7))], [f"torch {torch.__version__}"], chosen)
 
 
 if __name__ == "__main__":

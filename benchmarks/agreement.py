@@ -15,7 +15,6 @@ the column beside says how often it is within 1 %. Each answer comes from a proc
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,9 +29,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import output
 from benchmarks.isolation import NoAnswerError, isolated
 from benchmarks.peers import CNNPROF, PEERS, Device, Example, Figures, Side, Tool, installed, quiet, sides, versions
-from benchmarks.timing import aligned, machine, progress, writable
+from benchmarks.timing import aligned, machine, progress
 
 LARGEST = 1_500_000_000
 """Bytes of parameters beyond which no module is made on the CPU."""
@@ -309,7 +309,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--all", action="store_true", help="what each tool says of each network and module too")
     parser.add_argument("--quick", action="store_true", help="a few networks, every fourth module")
     parser.add_argument("--only", choices=("networks", "modules"), help="half of it")
-    parser.add_argument("-o", "--output", type=writable, metavar="FILE", help="write every answer to this file too, as JSON")
+    output.add_options(parser)
     chosen = parser.parse_args(argv)
     tools, missing = installed([CNNPROF, *PEERS])
     with quiet():
@@ -327,9 +327,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         notes.insert(0, f"held against torch's FLOP counter, being in no publication: {', '.join(unpublished)}")
     for note in notes:
         print(note)
-    if chosen.output is not None:
-        text = json.dumps({**about, "notes": notes, **result(found)}, indent=1)
-        chosen.output.write_text(text + "\n", encoding="utf-8")
+    output.write("agreement", {**about, "notes": notes, **result(found)}, chosen)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         notes = [*missing, *drop_failing(work)]
         found = lines(interleaved(work, chosen.runs))
     peers = [line for line in found if line.unit == "s" and line.against != TORCH and not line.against.startswith(SCRIPT)]
-    report(found, [versions(tools), *notes, *faster(peers)], chosen.output)
+    report("process", found, [versions(tools), *notes, *faster(peers)], chosen)
 
 
 if __name__ == "__main__":

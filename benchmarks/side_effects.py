@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import logging
 import random
 import warnings
@@ -26,9 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules import module as module_hooks
 
+from benchmarks import output
 from benchmarks.isolation import NoAnswerError, isolated
 from benchmarks.peers import CNNPROF, PEERS, Ask, Example, Figures, Tool, installed, versions
-from benchmarks.timing import aligned, machine, writable
+from benchmarks.timing import aligned, machine
 from benchmarks.trouble import described
 
 Snapshot = Mapping[str, Mapping[str, Any]]
@@ -221,7 +221,7 @@ def notes(found: Mapping[str, Mapping[str, tuple[Changes, str]]]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Asks and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=writable, metavar="FILE", help="write every change to this file too, as JSON")
+    output.add_options(parser)
     chosen = parser.parse_args(argv)
     tools, missing = installed([CNNPROF, *PEERS])
     found = measured(tools)
@@ -231,11 +231,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     lines = [*missing, *notes(found)]
     for line in lines:
         print(line)
-    if chosen.output is not None:
-        left = {
-            tool: {when: {"changes": left, "raised": raised} for when, (left, raised) in of.items()} for tool, of in found.items()
-        }
-        chosen.output.write_text(json.dumps({**about, "notes": lines, "left": left}, indent=1) + "\n", encoding="utf-8")
+    left = {tool: {when: {"changes": left, "raised": raised} for when, (left, raised) in of.items()} for tool, of in found.items()}
+    output.write("side_effects", {**about, "notes": lines, "left": left}, chosen)
 
 
 if __name__ == "__main__":

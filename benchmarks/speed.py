@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         of, troubles = first(BOUNDED if BOUNDED in chosen.networks else chosen.networks[0], tools, 3)
         found, notes = found + of, notes + troubles
     threads = f"torch computes on {torch.get_num_threads()} threads: what else runs on them slows the peers on the CPU most"
-    report(found, [versions(tools), threads, *notes, *faster(found)], chosen.output)
+    report("speed", found, [versions(tools), threads, *notes, *faster(found)], chosen)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         huge.write_text(HUGE_SPEC, encoding="utf-8")
         networks = {**{name: name for name in names}, HUGE: str(huge)}
         runs = measured(networks, chosen.runs)
-    report(lines(runs), [], chosen.output)
+    report("startup", lines(runs), [], chosen)
 
 
 if __name__ == "__main__":

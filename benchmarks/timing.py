@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import gc
 import os
 import platform
 import subprocess
@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal, TypeVar
 
+from benchmarks import output
 from benchmarks.trouble import described
 
 T = TypeVar("T")
@@ -99,23 +100,31 @@ def _trouble(work: Callable[[], object]) -> str:
 
 VISIT = 0.3
 """Seconds for which a side repeats what it does before the next one's turn."""
+FEWEST = 3
+"""How often it does so at least: of something long, too, one time says little."""
 
 
 def seconds(work: Callable[[], object]) -> Callable[[], float]:
     """A function that does the work once, then over and over for `VISIT` seconds, and returns the median of how long that took.
 
-    The first time a side pays for what the side before it has left in the caches, and a fast one most; and of something short, one
-    time says little.
+    The first time a side pays for what the side before it has left in the caches, and a fast one most. As in `timeit`, Python's
+    garbage collector is off meanwhile: a collection takes longer than most of what is timed, and lands more often in what takes
+    long. It runs afterwards, untimed.
     """
 
     def timed() -> float:
-        work()
-        times: list[float] = []
-        until = time.perf_counter() + VISIT
-        while not times or time.perf_counter() < until:
-            start = time.perf_counter()
+        gc.disable()
+        try:
             work()
-            times.append(time.perf_counter() - start)
+            times: list[float] = []
+            until = time.perf_counter() + VISIT
+            while len(times) < FEWEST or time.perf_counter() < until:
+                start = time.perf_counter()
+                work()
+                times.append(time.perf_counter() - start)
+        finally:
+            gc.enable()
+            gc.collect()
         return median(times)
 
     return timed
@@ -170,15 +179,6 @@ def _cells(line: Line) -> tuple[str, ...]:
     )
 
 
-def writable(text: str) -> Path:
-    """The file of an option. Raises argparse.ArgumentTypeError where it cannot be written, before anything is measured."""
-    if not Path(text).absolute().parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {Path(text).parent}")
-    if Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is a folder")
-    return Path(text)
-
-
 def options(description: str, runs: int, fewest: int) -> argparse.ArgumentParser:
     """A parser of the options that every benchmark has."""
 
@@ -192,7 +192,7 @@ def options(description: str, runs: int, fewest: int) -> argparse.ArgumentParser
         prog=program and f"python -m {program}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=enough, default=runs, metavar="N", help=f"rounds, at least {fewest} (default {runs})")
-    parser.add_argument("-o", "--output", type=writable, metavar="FILE", help="write every sample to this file too, as JSON")
+    output.add_options(parser)
     return parser
 
 
@@ -212,8 +212,14 @@ def machine() -> dict[str, str]:
     }
 
 
-def report(lines: Sequence[Line], notes: Sequence[str], output: Path | None, more: Mapping[str, object] | None = None) -> None:
-    """Prints the machine, the table and the notes; writes the samples to `output` if there is one, and `more` with them."""
+def report(
+    benchmark: str,
+    lines: Sequence[Line],
+    notes: Sequence[str],
+    chosen: argparse.Namespace,
+    more: Mapping[str, object] | None = None,
+) -> None:
+    """Prints the machine, the table and the notes; writes the samples, and `more` with them, where the options say."""
     about = machine()
     over = [f"{line.what} against {line.against}" for line in lines if line.verdict == "OVER"]
     print(", ".join(about.values()))
@@ -222,11 +228,8 @@ def report(lines: Sequence[Line], notes: Sequence[str], output: Path | None, mor
         print(note)
     if any(line.bound is not None for line in lines):
         print(f"over the bound: {'; '.join(over)}" if over else "nothing is over its bound")
-    if output is not None:
-        rows = [{**asdict(line), "ratio": line.ratio, "verdict": line.verdict} for line in lines]
-        output.write_text(
-            json.dumps({**about, "notes": list(notes), "lines": rows, **(more or {})}, indent=1) + "\n", encoding="utf-8"
-        )
+    rows = [{**asdict(line), "ratio": line.ratio, "verdict": line.verdict} for line in lines]
+    output.write(benchmark, {**about, "notes": list(notes), "lines": rows, **(more or {})}, chosen)
 
 
 def progress(text: str) -> None:

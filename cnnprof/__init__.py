@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cnnprof.errors import SpecError as SpecError
     from cnnprof.errors import UsageError as UsageError
     from cnnprof.nets.targets import load as load
-    from cnnprof.profiling.conditions import UntraceableError as UntraceableError
+    from cnnprof.profiling.autocast import UntraceableError as UntraceableError
     from cnnprof.profiling.loop import TrainingError as TrainingError
     from cnnprof.profiling.profile import Cost as Cost
     from cnnprof.profiling.profile import Layer as Layer
@@ -49,7 +49,7 @@ _HOMES = {
     "ProfileError": "cnnprof.profiling.profiler",
     "SpecError": "cnnprof.errors",
     "TrainingError": "cnnprof.profiling.loop",
-    "UntraceableError": "cnnprof.profiling.conditions",
+    "UntraceableError": "cnnprof.profiling.autocast",
     "UsageError": "cnnprof.errors",
     "load": "cnnprof.nets.targets",
     "profile": "cnnprof.profiling.profiler",

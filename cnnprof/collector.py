@@ -16,8 +16,4 @@ def collector_off() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            if not gc.get_freeze_count():
-                # All that was made meanwhile is young: the next allocation would have it looked through. This makes it old.
-                gc.freeze()
-                gc.unfreeze()
             gc.enable()

@@ -110,7 +110,7 @@ def by_torch(account: Account) -> Opinion:
     params = _numel(account.module)
     try:
         exclusive = _exclusive(account.paths, counter.get_total_flops, counts)
-        with inference(account.paths), without_data(account.paths), counter, exclusive:
+        with inference(account.module), without_data(account.paths), counter, exclusive:
             account.module(*account.given.args, **account.given.kwargs)
     except Exception as error:
         differences = params_differ(account.params, params)
@@ -199,9 +199,8 @@ def by_fvcore(account: Account, real: Real) -> Opinion:
 
         params = int(parameter_count(real.module)[""])
         flat = _Flat(real, account)
-        modules = {part: path for path, part in flat.named_modules()}
         try:
-            with inference(modules):
+            with inference(flat):
                 analysis = FlopCountAnalysis(flat, flat.inputs).tracer_warnings("none")
                 analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
                 inclusive = analysis.by_module_and_operator()
@@ -297,7 +296,7 @@ def by_torch_on_the_cpu(account: Account, real: Real) -> Opinion:
     hook = module_hooks.register_module_forward_hook(leave)
     try:
         args, kwargs = real.given(account)
-        with inference(paths), warnings.catch_warnings():
+        with inference(real.module), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             real.module(*args, **kwargs)
     except Exception as error:

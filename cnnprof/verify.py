@@ -63,9 +63,8 @@ def verify(target: Target, conditions: Conditions, notify: Notify = lambda step:
 def _account(subject: Subject) -> tuple[Account, Profile]:
     """What cnnprof itself says, by layer and in sum."""
     module = bare(subject.module)
-    paths = {part: path for path, part in module.named_modules()}
     trace = Witness(module)
-    with inference(paths):
+    with inference(module) as paths:
         run(trace, subject.given, paths)
         root = layers_of(trace.top, trace.called, paths)
     given = subject.given

@@ -274,13 +274,13 @@ def test_scripts_are_programs(peer: Tool) -> None:
     ("arguments", "message"),
     [
         (["readme", "{folder}"], "lacks agreement.json, side_effects.json, speed.json, process.json, startup.json"),
-        (["speed", "-o", "{folder}/none/speed.json"], "there is no folder"),
-        (["growth", "-o", "{folder}"], "is a folder"),
+        (["speed", "-o", "{folder}/none/speed.json"], "cannot be written: No such file"),
+        (["growth", "-o", "{folder}"], "cannot be written: Is a directory"),
         (["startup", "--runs", "1"], "at least"),
         (["startup", "--runs", "few"], "at least"),
         (["startup", "nope"], "there is no network nope"),
-        (["agreement", "-o", "{folder}/none/a.json"], "there is no folder"),
-        (["side_effects", "-o", "{folder}/none/a.json"], "there is no folder"),
+        (["agreement", "-o", "{folder}/none/a.json"], "cannot be written: No such file"),
+        (["side_effects", "-o", "{folder}/none/a.json"], "cannot be written: No such file"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_anything_is_measured(

@@ -18,7 +18,7 @@ from written_networks import GPT, NETWORKS
 
 import cnnprof
 from cnnprof.profiling import measured
-from cnnprof.profiling.conditions import UntraceableError
+from cnnprof.profiling.autocast import UntraceableError
 from cnnprof.profiling.ledger import alive, bytes_of, curve
 from cnnprof.profiling.loop import TrainingError
 from cnnprof.profiling.memory import Training

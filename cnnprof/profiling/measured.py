@@ -14,7 +14,6 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 
 from cnnprof.collector import collector_off
-from cnnprof.profiling.conditions import in_mode
 from cnnprof.profiling.inputs import Given, Inputs, inputs_for
 from cnnprof.profiling.ledger import peak
 from cnnprof.profiling.loop import Loop
@@ -42,8 +41,7 @@ def _ready(
     module: nn.Module, inputs: Inputs | Given, batch: int, dtype: torch.dtype | None, device: torch.device, training: bool
 ) -> Iterator[_Ready]:
     """The network in one of its modes. The module is left as it was."""
-    paths = {part: path for path, part in module.named_modules()}
-    with untouched(paths), in_mode(paths, training=training), torch.set_grad_enabled(training), collector_off():
+    with untouched(module, training) as paths, torch.set_grad_enabled(training), collector_off():
         own = stand_ins(paths, device)
         given = materialized(inputs_for(inputs, batch, dtype or own.dtype), device)
         tensors = tensors_in((given.args, dict(given.kwargs)))

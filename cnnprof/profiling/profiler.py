@@ -14,7 +14,6 @@ from torch import nn
 
 from cnnprof.collector import collector_off
 from cnnprof.errors import CnnprofError, UsageError
-from cnnprof.profiling.conditions import in_mode
 from cnnprof.profiling.counting import Counting, products_of_call
 from cnnprof.profiling.describe import kind_of
 from cnnprof.profiling.direct import direct
@@ -110,9 +109,8 @@ def measure(
     if not isinstance(module, nn.Module):
         raise UsageError(f"a torch.nn.Module is profiled, not {module!r}; cnnprof.load(name) makes one of a spec")
     module = bare(module)
-    paths = {part: path for path, part in module.named_modules()}
-    given = inputs_for(inputs, batch, dtype or _dtype(paths))
-    with inference(paths):
+    with inference(module) as paths:
+        given = inputs_for(inputs, batch, dtype or _dtype(paths))
         root, history, caveats = _traced(module, given, paths, convention)
     named = name or kind_of(module), given.shapes, given.batch, given.dtype
     made = Profile(*named, root, convention, peak(history), caveats=caveats)
@@ -191,10 +189,11 @@ _RANK_WITH_BATCH = 4
 
 
 @contextmanager
-def inference(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """The conditions of a pass: `eval()`, no gradients, nothing compiled. Afterwards the modules are as they were."""
-    with torch.no_grad(), collector_off(), untouched(modules), in_mode(modules, training=False), _eagerly():
-        yield
+def inference(module: nn.Module) -> Iterator[dict[nn.Module, str]]:
+    """The modules with their paths, and the conditions of a pass: `eval()`, no gradients, nothing compiled. Afterwards they are as
+    they were."""
+    with torch.no_grad(), collector_off(), untouched(module, training=False) as paths, _eagerly():
+        yield paths
 
 
 def _dtype(modules: Iterable[nn.Module]) -> torch.dtype:

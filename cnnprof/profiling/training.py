@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnprof.collector import collector_off
-from cnnprof.profiling.conditions import UntraceableError, honest_on, in_mode
+from cnnprof.profiling.autocast import UntraceableError, honest_on
 from cnnprof.profiling.deviations import deviations
 from cnnprof.profiling.failure import message
 from cnnprof.profiling.inputs import Given, Inputs, inputs_for
@@ -84,8 +84,7 @@ def train(
 @contextmanager
 def _trainable(module: nn.Module, device: torch.device) -> Iterator[Mapping[nn.Module, str]]:
     """The modules with their paths, in `train()` mode."""
-    modules = {part: path for path, part in module.named_modules()}
-    with untouched(modules), in_mode(modules, training=True), torch.enable_grad(), collector_off(), honest_on(device):
+    with untouched(module, training=True) as modules, torch.enable_grad(), collector_off(), honest_on(device):
         yield modules
 
 

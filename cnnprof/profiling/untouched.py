@@ -1,11 +1,11 @@
-"""Puts back what a pass over a module may change: the attributes of the modules, and the state of the random numbers."""
+"""Puts back what a pass over a network may change: the attributes of its modules, and the state of the random numbers."""
 
 from __future__ import annotations
 
 import random
 import sys
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import is_
 from typing import Any, NamedTuple
@@ -29,37 +29,82 @@ class _State(NamedTuple):
 
 
 @contextmanager
-def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Lets code run that may set attributes, fill caches, register hooks and draw random numbers, and undoes that afterwards.
+def untouched(network: nn.Module, training: bool) -> Iterator[dict[nn.Module, str]]:
+    """Its modules with their paths, in `train()` or `eval()` and on one device, for code that may set attributes, fill caches,
+    register hooks and draw random numbers: all of which is undone afterwards.
 
     A forward pass that caches a tensor on its module would otherwise leave one without data there. Parameters and buffers of
     the modules are put back, their values are not: what runs has to be given others.
     """
-    torchs, users = [], []
-    for module in modules:
-        attributes = module.__dict__
-        if is_torchs(type(module)):
-            torchs.append((attributes, attributes.copy()))  # its layers keep nothing of what they see
-        else:
-            users.append(_state(attributes))
+    kept = _Kept()
     first_hook = RemovableHandle.next_id
     numpy: Any = sys.modules.get("numpy.random")
     drawn = random.getstate(), numpy.get_state() if numpy else None
     # Asking for the devices of one that no one has used would start it, which takes seconds.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
+        kept.take(network, "", training)
         with torch.random.fork_rng(devices):
-            yield
+            yield kept.paths
     finally:
         random.setstate(drawn[0])
         if numpy:
             numpy.set_state(drawn[1])
-        for attributes, values in torchs:
+        kept.put_back(training, first_hook)
+
+
+class _Kept:
+    """The modules as they were."""
+
+    def __init__(self) -> None:
+        self.paths: dict[nn.Module, str] = {}
+        """As `named_modules` has them. That, and one loop for each thing to keep, would fetch large networks from memory again."""
+        self.torchs: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        """The dictionary of each of torch's layers, and a copy: these keep nothing of what they see."""
+        self.users: list[_State] = []
+        self.switched: list[dict[str, Any]] = []
+        """The dictionaries of those that were in the other mode."""
+        self.scripted: list[nn.Module] = []
+        """Those too, which have it in C++."""
+        self.spread: list[tuple[nn.DataParallel[nn.Module], list[int]]] = []
+        """Those that run on several devices, and which."""
+
+    def take(self, module: nn.Module, path: str, training: bool) -> None:
+        """Keeps a module and those below it, and puts them into that mode."""
+        self.paths[module] = path
+        attributes = module.__dict__
+        if is_torchs(type(module)):
+            self.torchs.append((attributes, attributes.copy()))
+        else:
+            self.users.append(_state(attributes))
+        if attributes.get("training", module.training) is not training:
+            if "training" in attributes:
+                self.switched.append(attributes)
+                attributes["training"] = training  # `__setattr__` of a module takes ten times as long
+            else:
+                self.scripted.append(module)
+                module.training = training
+        if isinstance(module, nn.DataParallel):
+            self.spread.append((module, module.device_ids))
+            module.device_ids = []
+        for name, below in module._modules.items():
+            if below is not None and below not in self.paths:
+                self.take(below, f"{path}.{name}" if path else name, training)
+
+    def put_back(self, training: bool, first_hook: int) -> None:
+        """Makes all as it was, without the hooks from that number on."""
+        for attributes in self.switched:
+            attributes["training"] = not training
+        for module in self.scripted:
+            module.training = not training
+        for wrapper, devices in self.spread:
+            wrapper.device_ids = devices
+        for attributes, values in self.torchs:
             if not _same(attributes, values):
                 _put_back(attributes, values)
             if attributes["_forward_hooks"] or attributes["_forward_pre_hooks"]:
                 _unregister(attributes, first_hook)
-        for state in users:
+        for state in self.users:
             _restore(state)
 
 

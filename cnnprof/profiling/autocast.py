@@ -1,48 +1,18 @@
-"""Conditions under which a pass runs, each undone after it."""
+"""Autocast, which the meta device does not tell of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 
 from cnnprof.errors import CnnprofError
 
 
 class UntraceableError(CnnprofError):
     """What would run on the meta device, but as something that it is not."""
-
-
-@contextmanager
-def in_mode(modules: Iterable[nn.Module], training: bool) -> Iterator[None]:
-    """`train()` or `eval()`, on one device, and each module's own mode again afterwards."""
-    changed: list[dict[str, Any]] = []
-    scripted: list[nn.Module] = []
-    spread: list[tuple[nn.DataParallel[nn.Module], list[int]]] = []
-    for module in modules:
-        attributes = module.__dict__
-        if attributes.get("training", module.training) is not training:
-            if "training" in attributes:
-                changed.append(attributes)
-                attributes["training"] = training  # `__setattr__` of a module takes ten times as long
-            else:
-                scripted.append(module)
-                module.training = training  # it keeps that in C++
-        if isinstance(module, nn.DataParallel):
-            spread.append((module, module.device_ids))
-            module.device_ids = []
-    try:
-        yield
-    finally:
-        for attributes in changed:
-            attributes["training"] = not training
-        for module in scripted:
-            module.training = not training
-        for module, devices in spread:
-            module.device_ids = devices
 
 
 @contextmanager
