@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -179,6 +180,39 @@ def test_modules_in_other_threads() -> None:
     net = Of(parallel, parts=nn.ModuleList(nn.Linear(4, 4) for _ in range(2)))
     with pytest.raises(ProfileError, match="from several threads"):
         cnnprof.profile(net, (4,))
+
+
+def test_other_threads_go_on() -> None:
+    """One computes, with autocast, while others profile: that one's network, another and the same."""
+
+    def chain() -> nn.Module:
+        return nn.Sequential(*(nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.ReLU()) for _ in range(20)))
+
+    done = Event()
+
+    def compute() -> int:
+        net, passes = chain(), 0
+        while not done.is_set():
+            with torch.autocast("cpu", torch.bfloat16):
+                net(torch.zeros(1, 2, 4, 4)).sum().backward()
+            passes += 1
+        return passes
+
+    shared = chain()
+    with ThreadPoolExecutor(5) as pool:
+        computing = pool.submit(compute)
+        profiles = [
+            pool.submit(cnnprof.profile, net, (2, 4, 4), optimizer=optimizer)
+            for net in (shared, chain(), shared)
+            for optimizer in ("adam", None, None)
+        ]
+        try:
+            figures = {(profile.result().params, profile.result().products) for profile in profiles}
+        finally:
+            done.set()
+        assert computing.result() > 0
+    assert figures == {(20 * (2 * 2 * 9 + 2), 20 * 16 * 2 * 2 * 9)}
+    assert all(module.training for module in shared.modules())
 
 
 def test_autocast_on_the_inputs_device() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -24,17 +25,18 @@ def honest_on(device: torch.device) -> Iterator[None]:
     if torch._C._is_any_autocast_enabled():
         raise UntraceableError(_REASON)
     autocast: Any = torch.amp.autocast_mode.autocast
+    thread = get_ident()
     make, enter = autocast.__init__, autocast.__enter__
 
     def refuse_to_make(
         self: Any, device_type: str, dtype: torch.dtype | None = None, enabled: bool = True, cache_enabled: bool | None = None
     ) -> None:
-        if enabled:
+        if enabled and get_ident() == thread:
             raise UntraceableError(_REASON)
         make(self, device_type, dtype, enabled, cache_enabled)
 
     def refuse_to_enter(self: Any) -> Any:
-        if self._enabled:
+        if self._enabled and get_ident() == thread:
             raise UntraceableError(_REASON)
         return enter(self)
 

@@ -213,9 +213,26 @@ class Trace(MetaMode):
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
-        """Follows the calls of all modules of the process, so that no hook has to be put on the user's own."""
-        before = module_hooks.register_module_forward_pre_hook(self.enter)  # type: ignore[arg-type]  # which may return other arguments
-        after = module_hooks.register_module_forward_hook(self.leave, with_kwargs=True, always_call=True)
+        """Follows the calls of all modules of this thread, so that no hook has to be put on the user's own.
+
+        What other threads run is their own affair, unless it is of this network.
+        """
+        network = self.top.callee
+        assert isinstance(network, nn.Module)
+
+        def before_forward(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            if threading.get_ident() == self.thread:
+                return self.enter(module, args)
+            if any(module is part for part in network.modules()):
+                raise CnnprofError("it calls its modules from several threads, and what runs in another one cannot be seen")
+            return None
+
+        def after_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *output: Any) -> None:
+            if threading.get_ident() == self.thread:
+                self.leave(module, args, kwargs, *output)
+
+        before = module_hooks.register_module_forward_pre_hook(before_forward)  # type: ignore[arg-type]  # which may return others
+        after = module_hooks.register_module_forward_hook(after_forward, with_kwargs=True, always_call=True)
         self.functions = _Functions(self)
         self.depth = torch._C._len_torch_function_stack()
         try:
@@ -229,8 +246,6 @@ class Trace(MetaMode):
 
     def enter(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """The hook before a module's `forward`. What a layer of torch's is given is all on meta, for some refuse the rest."""
-        if threading.get_ident() != self.thread:
-            raise CnnprofError("it calls its modules from several threads, and what runs in another one cannot be seen")
         number = self.called.get(module, 0)
         self.called[module] = number + 1
         if _autocasts():

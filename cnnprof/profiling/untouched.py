@@ -8,6 +8,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import is_
+from threading import RLock
 from typing import Any, NamedTuple
 
 import torch
@@ -34,8 +35,17 @@ def untouched(network: nn.Module, training: bool) -> Iterator[dict[nn.Module, st
     register hooks and draw random numbers: all of which is undone afterwards.
 
     A forward pass that caches a tensor on its module would otherwise leave one without data there. Parameters and buffers of
-    the modules are put back, their values are not: what runs has to be given others.
+    the modules are put back, their values are not: what runs has to be given others. Of several threads one runs such code
+    at a time: two would take each other's changes for the network.
     """
+    with _ONE_AT_A_TIME:
+        yield from _untouched(network, training)
+
+
+_ONE_AT_A_TIME = RLock()  # the code that runs may profile a part of the network
+
+
+def _untouched(network: nn.Module, training: bool) -> Iterator[dict[nn.Module, str]]:
     kept = _Kept()
     first_hook = RemovableHandle.next_id
     numpy: Any = sys.modules.get("numpy.random")
