@@ -16,6 +16,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.output import ENDINGS
+
 QUICK: Mapping[str, Sequence[str]] = {
     "agreement": ("--quick",),
     "speed": ("--runs", "3", "--networks", "lenet5", "resnet152"),
@@ -28,15 +30,12 @@ QUICK: Mapping[str, Sequence[str]] = {
 """Each benchmark with the options that make it short."""
 
 
-def run(name: str, quick: bool, folder: Path | None, charts: str) -> None:
-    """Runs one, in a process of its own so that none slows another down.
-
-    Raises subprocess.CalledProcessError where it fails.
-    """
+def run(name: str, quick: bool, folder: Path | None, charts: str) -> bool:
+    """Runs one, in a process of its own so that none slows another down. Whether it succeeded."""
     options = list(QUICK[name]) if quick else []
     if folder is not None:
         options += ["-o", str(folder / f"{name}.json"), "--charts", charts]
-    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=True)
+    return subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=False).returncode == 0
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(QUICK)} (default all)")
     parser.add_argument("--quick", action="store_true", help="fewer runs, fewer networks")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="the folder for JSON and charts")
-    parser.add_argument("--charts", choices=("svg", "png"), default="svg", help="their format (default svg)")
+    parser.add_argument("--charts", choices=ENDINGS, default=ENDINGS[0], help="their format (default svg)")
     chosen = parser.parse_args(argv)
     if unknown := set(chosen.names) - set(QUICK):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}: there are {', '.join(QUICK)}")
@@ -56,9 +55,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             chosen.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             parser.error(f"{chosen.output} cannot be a folder: {error.strerror}")
-    for name in chosen.names or QUICK:
+    failed = []
+    for name in dict.fromkeys(chosen.names or QUICK):
         print(f"\n{name}", flush=True)
-        run(name, chosen.quick, chosen.output, chosen.charts)
+        if not run(name, chosen.quick, chosen.output, chosen.charts):
+            failed.append(name)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def whole_processes(runs: int) -> list[Line]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints the table."""
     chosen = options(__doc__ or "", runs=11, fewest=5).parse_args(argv)
-    report("added", [*in_process(chosen.runs), *whole_processes(min(chosen.runs, 7))], [f"torch {torch.__version__}"], chosen)
+    report("added", [*in_process(chosen.runs), *whole_processes(min(chosen.runs, 7))], [], chosen)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ the column beside says how often it is within 1 %. Each answer comes from a proc
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import output
 from benchmarks.isolation import NoAnswerError, isolated
-from benchmarks.peers import CNNPROF, PEERS, Device, Example, Figures, Side, Tool, installed, quiet, sides, versions
+from benchmarks.peers import CNNPROF, PEERS, Device, Example, Figures, Side, Tool, installed, quiet, sides
 from benchmarks.timing import aligned, machine, progress
 
 LARGEST = 1_500_000_000
@@ -305,7 +304,7 @@ def result(found: Sequence[Answer]) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Asks and prints the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = output.parser(__doc__ or "")
     parser.add_argument("--all", action="store_true", help="what each tool says of each network and module too")
     parser.add_argument("--quick", action="store_true", help="a few networks, every fourth module")
     parser.add_argument("--only", choices=("networks", "modules"), help="half of it")
@@ -316,7 +315,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         subjects = [] if chosen.only == "modules" else list(networks(QUICK if chosen.quick else None))
         subjects += [] if chosen.only == "networks" else list(module_table())[:: 4 if chosen.quick else 1]
     found = answers(subjects, tools)
-    about = {**machine(), "versions": versions(tools)}
+    about = machine()
     print(", ".join(about.values()))
     if chosen.all:
         print(each(found, subjects), end="\n\n")

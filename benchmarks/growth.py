@@ -193,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     resnet, notes = resnet_lines(chosen.runs)
     lines = [line for of, _ in parts for line in of]
     curves = [each for _, of in parts for each in of]
-    report("growth", [*lines, *resnet], [f"torch {torch.__version__}", *notes], chosen, {"curves": curves})
+    report("growth", [*lines, *resnet], notes, chosen, {"curves": curves})
 
 
 if __name__ == "__main__":

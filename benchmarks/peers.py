@@ -303,12 +303,6 @@ def sides(tools: Sequence[Tool]) -> list[Side]:
     return [Side(tool, device) for tool in tools for device in tool.devices]
 
 
-def versions(tools: Sequence[Tool]) -> str:
-    """The packages of the tools with their versions, on one line."""
-    packages = dict.fromkeys(["torch", *(tool.package for tool in tools)])
-    return ", ".join(f"{package} {version(package)}" for package in packages)
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """A context in which what a tool prints, logs and warns of goes nowhere."""

@@ -19,7 +19,7 @@ from shutil import copy
 from statistics import median
 
 from benchmarks import plain_networks
-from benchmarks.peers import CNNPROF, PEERS, Side, installed, sides, versions
+from benchmarks.peers import CNNPROF, PEERS, Side, installed, sides
 from benchmarks.speed import faster
 from benchmarks.startup import TORCH, program
 from benchmarks.timing import Line, Run, drop_failing, interleaved, options, process, report
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         notes = [*missing, *drop_failing(work)]
         found = lines(interleaved(work, chosen.runs))
     peers = [line for line in found if line.unit == "s" and line.against != TORCH and not line.against.startswith(SCRIPT)]
-    report("process", found, [versions(tools), *notes, *faster(peers)], chosen)
+    report("process", found, [*notes, *faster(peers)], chosen)
 
 
 if __name__ == "__main__":

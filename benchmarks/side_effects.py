@@ -9,15 +9,18 @@ have an option for that. The last row is a forward pass by itself: a tool that r
 
 from __future__ import annotations
 
-import argparse
+import gc
 import io
 import logging
 import random
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from hashlib import sha256
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -27,7 +30,7 @@ from torch.nn.modules import module as module_hooks
 
 from benchmarks import output
 from benchmarks.isolation import NoAnswerError, isolated
-from benchmarks.peers import CNNPROF, PEERS, Ask, Example, Figures, Tool, installed, versions
+from benchmarks.peers import CNNPROF, PEERS, Ask, Example, Figures, Tool, installed
 from benchmarks.timing import aligned, machine
 from benchmarks.trouble import described
 
@@ -47,6 +50,8 @@ _HOOKS = (
     "_backward_pre_hooks",
     "_state_dict_hooks",
     "_load_state_dict_pre_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
 )
 _NAMESPACES: Mapping[str, Any] = {
     "torch": torch,
@@ -115,6 +120,7 @@ def _content(tensor: Tensor) -> tuple[str, ...]:
 
 def of_process() -> Snapshot:
     """What the module's process shares with everything else in it."""
+    numpy: Any = sys.modules.get("numpy")
     return {
         "functions of torch": {
             f"{space}.{name}": id(value) for space, of in _NAMESPACES.items() for name, value in vars(of).items() if callable(value)
@@ -127,13 +133,19 @@ def of_process() -> Snapshot:
         "random state": {
             "torch": sha256(torch.get_rng_state().numpy().tobytes()).hexdigest(),
             "python": hash(random.getstate()),
+            "numpy": sha256(numpy.random.get_state()[1].tobytes()).hexdigest() if numpy else None,
         },
         "defaults": {
             "dtype": torch.get_default_dtype(),
             "device": torch.get_default_device(),
             "grad mode": torch.is_grad_enabled(),
             "threads": torch.get_num_threads(),
+            "autocast": torch.is_autocast_enabled("cpu"),
+            "attention's fast path": torch.backends.mha.get_fastpath_enabled(),
+            **{name: getattr(torch.backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic")},
         },
+        "garbage collector": {"enabled": gc.isenabled(), "thresholds": gc.get_threshold(), "frozen": gc.get_freeze_count()},
+        "threads": {thread.name: id(thread) for thread in threading.enumerate()},
         "warning filters": {str(number): str(entry) for number, entry in enumerate(reversed(warnings.filters))},
         "logging": {"root": (logging.root.level, len(logging.root.handlers), logging.root.manager.disable)},
     }
@@ -175,6 +187,8 @@ def left_by(ask: Callable[[nn.Module, Example], object], raising: bool) -> tuple
 def measured(tools: Sequence[Tool]) -> dict[str, dict[str, tuple[Changes, str]]]:
     """For each tool and occasion, what it left and what it raised; last the same of the module alone."""
     asked: dict[str, Ask] = {**{tool.name: tool.ask for tool in tools}, ALONE: _forward}
+    # torch puts a function of its own in the place of another when it imports its compiler: that is no tool's doing.
+    import_module("torch._dynamo")
     return {name: {when: _isolated(ask, when == OCCASIONS[1]) for when in OCCASIONS} for name, ask in asked.items()}
 
 
@@ -220,12 +234,12 @@ def notes(found: Mapping[str, Mapping[str, tuple[Changes, str]]]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Asks and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = output.parser(__doc__ or "")
     output.add_options(parser)
     chosen = parser.parse_args(argv)
     tools, missing = installed([CNNPROF, *PEERS])
     found = measured(tools)
-    about = {**machine(), "versions": versions(tools)}
+    about = machine()
     print(", ".join(about.values()))
     print(table(found))
     lines = [*missing, *notes(found)]

@@ -25,7 +25,7 @@ from statistics import median
 import torch
 from torch import nn
 
-from benchmarks.peers import CNNPROF, PEERS, Device, Example, Figures, Side, Tool, installed, quiet, sides, versions
+from benchmarks.peers import CNNPROF, PEERS, Device, Example, Figures, Side, Tool, installed, quiet, sides
 from benchmarks.plain_networks import NETWORKS
 from benchmarks.timing import Line, drop_failing, interleaved, options, report, seconds
 
@@ -57,19 +57,26 @@ def _asked(tool: Tool, net: nn.Module, example: Example) -> Figures:
         return tool.ask(net, example)
 
 
-def of_network(network: str, tools: Sequence[Tool]) -> tuple[Sides, list[str]]:
-    """The sides of one network, each run once, and what could not be run."""
+def of_network(network: str, tools: Sequence[Tool]) -> tuple[Sides, dict[str, nn.Module], list[str]]:
+    """The sides of one network, each run once, the module of each, and what could not be run."""
+    modules = {side.name: module(network, side.device) for side in sides(tools)}
     work: Sides = {BARE: partial(_forward, module(network, "meta"), NETWORKS[network].size)}
-    work |= {
-        side.name: partial(_asked, side.tool, module(network, side.device), _example(network, side.device)) for side in sides(tools)
-    }
-    return work, [f"{network}: {trouble}" for trouble in drop_failing(work)]
+    work |= {side.name: partial(_asked, side.tool, modules[side.name], _example(network, side.device)) for side in sides(tools)}
+    return work, modules, [f"{network}: {trouble}" for trouble in drop_failing(work)]
+
+
+def _unhook(net: nn.Module | None) -> None:
+    """Takes off the hooks that a tool has left on a module: they add up, and each call would be slower than the one before it."""
+    for part in () if net is None else net.modules():
+        part._forward_hooks.clear()
+        part._forward_pre_hooks.clear()
 
 
 def later(network: str, tools: Sequence[Tool], runs: int) -> tuple[list[Line], list[str]]:
     """cnnprof against every other side, calls after the first."""
-    work, notes = of_network(network, tools)
-    samples = interleaved({name: seconds(call) for name, call in work.items()}, runs)
+    work, modules, notes = of_network(network, tools)
+    timed = {name: seconds(call, partial(_unhook, modules.get(name))) for name, call in work.items()}
+    samples = interleaved(timed, runs)
     return lines(f"cnnprof {network}", samples, BOUNDS if network == BOUNDED else {}), notes
 
 
@@ -130,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         of, troubles = first(BOUNDED if BOUNDED in chosen.networks else chosen.networks[0], tools, 3)
         found, notes = found + of, notes + troubles
     threads = f"torch computes on {torch.get_num_threads()} threads: what else runs on them slows the peers on the CPU most"
-    report("speed", found, [versions(tools), threads, *notes, *faster(found)], chosen)
+    report("speed", found, [threads, *notes, *faster(found)], chosen)
 
 
 if __name__ == "__main__":

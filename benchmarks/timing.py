@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Literal, TypeVar
@@ -104,24 +105,26 @@ FEWEST = 3
 """How often it does so at least: of something long, too, one time says little."""
 
 
-def seconds(work: Callable[[], object]) -> Callable[[], float]:
+def seconds(work: Callable[[], object], tidy: Callable[[], object] = int) -> Callable[[], float]:
     """A function that does the work once, then over and over for `VISIT` seconds, and returns the median of how long that took.
 
     The first time a side pays for what the side before it has left in the caches, and a fast one most. As in `timeit`, Python's
     garbage collector is off meanwhile: a collection takes longer than most of what is timed, and lands more often in what takes
-    long. It runs afterwards, untimed.
+    long. It runs afterwards, untimed. So does `tidy`, after each time, for what would slow the next one down.
     """
 
     def timed() -> float:
         gc.disable()
         try:
             work()
+            tidy()
             times: list[float] = []
             until = time.perf_counter() + VISIT
             while len(times) < FEWEST or time.perf_counter() < until:
                 start = time.perf_counter()
                 work()
                 times.append(time.perf_counter() - start)
+                tidy()
         finally:
             gc.enable()
             gc.collect()
@@ -187,13 +190,14 @@ def options(description: str, runs: int, fewest: int) -> argparse.ArgumentParser
             raise argparse.ArgumentTypeError(f"a median needs at least {fewest} runs")
         return int(text)
 
-    program = getattr(sys.modules["__main__"].__spec__, "name", None)
-    parser = argparse.ArgumentParser(
-        prog=program and f"python -m {program}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = output.parser(description)
     parser.add_argument("--runs", type=enough, default=runs, metavar="N", help=f"rounds, at least {fewest} (default {runs})")
     output.add_options(parser)
     return parser
+
+
+PACKAGES = ("torch", "cnnprof", "torchinfo", "torchsummary", "fvcore", "ptflops", "thop", "calflops")
+"""Those whose releases a result depends on."""
 
 
 def machine() -> dict[str, str]:
@@ -209,7 +213,15 @@ def machine() -> dict[str, str]:
         "platform": platform.platform(),
         "processors": f"{os.cpu_count()} processors",
         "commit": f"commit {commit or 'unknown'}",
+        "versions": ", ".join(f"{package} {found}" for package in PACKAGES if (found := _version(package))),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def report(

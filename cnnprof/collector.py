@@ -10,10 +10,11 @@ from contextlib import contextmanager
 @contextmanager
 def collector_off() -> Iterator[None]:
     """No garbage collection meanwhile: one takes longer than a pass. What has no references any more is freed, cycles are not."""
-    enabled = gc.isenabled()
+    if not gc.isenabled():
+        yield  # it is for somebody else, another thread perhaps, to switch it on again
+        return
     gc.disable()
     try:
         yield
     finally:
-        if enabled:
-            gc.enable()
+        gc.enable()

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 import cnnprof
-from benchmarks import agreement, readme, side_effects
+from benchmarks import agreement, readme, side_effects, startup
 from benchmarks.__main__ import QUICK
 from benchmarks.agreement import Answer, Tally, module_table, tally
 from benchmarks.chart import CHARTS
@@ -276,6 +276,7 @@ def test_scripts_are_programs(peer: Tool) -> None:
         (["readme", "{folder}"], "lacks agreement.json, side_effects.json, speed.json, process.json, startup.json"),
         (["speed", "-o", "{folder}/none/speed.json"], "cannot be written: No such file"),
         (["growth", "-o", "{folder}"], "cannot be written: Is a directory"),
+        (["growth", "-o", "{folder}/a.svg"], "would be the chart"),
         (["startup", "--runs", "1"], "at least"),
         (["startup", "--runs", "few"], "at least"),
         (["startup", "nope"], "there is no network nope"),
@@ -295,14 +296,15 @@ def test_what_cannot_be_written_is_refused_before_anything_is_measured(
 
 def test_the_page_names_the_best_of_the_others() -> None:
     def of(quantity: str, group: str, side: str, right: int) -> dict[str, Any]:
-        return {"group": group, "side": side, "quantity": quantity, "right": right, "of": 9}
+        return {"group": group, "side": side, "quantity": quantity, "right": right, "silent": 9 - right, "of": 9}
 
     products = {"cnnprof": 9, "cnnprof (cpu)": 8, "thop": 4, "fvcore (meta)": 7}
     tallies = [of("products", group, *side) for group in ("networks", "modules") for side in products.items()]
     tallies += [of("params", "networks", *side) for side in {"cnnprof": 9, "thop": 8, "fvcore (meta)": 8}.items()]
     assert best(tallies) == (
-        "The most that another gets right: parameters of 8 of 9 networks (thop, fvcore (meta)); "
-        "products of 7 of 9 networks (fvcore (meta)); products of 7 of 9 modules (fvcore (meta))."
+        "The most that another gets right, in any form: parameters of 8 of 9 networks (thop, fvcore (meta)); "
+        "products of 7 of 9 networks (fvcore (meta)); products of 7 of 9 modules (fvcore (meta)); "
+        "too large for the CPU here: 1 of the networks."
     )
 
 
@@ -317,13 +319,17 @@ def test_the_page_says_what_is_weak() -> None:
         line("cnnprof lenet5", "forward pass on meta", 1.5),
         line("cnnprof resnet152", "torchinfo", 0.15, 0.1),
         line("cnnprof resnet152", "fvcore", 0.04, 0.05),
-        line("cnnprof --help", "import torch", 1.2, 1.15, "MiB"),
+        line("cnnprof summarize resnet152", "thop (meta)", 1.25, unit="MiB"),
+        line("cnnprof summarize resnet152", "script with cnnprof (meta)", 1.25),
+        line("cnnprof --help", startup.TORCH, 1.2, 1.15, "MiB"),
     ]
-    assert faster(lines) == "Faster than cnnprof: for lenet5 ptflops (0.50 x), thop (0.80 x)."
-    assert faster(lines[3:]) == "Faster than cnnprof: none."
+    start = "Better than cnnprof by more than 5 %, in any form:"
+    memory = "for summarize resnet152 in memory thop (meta) (0.80 x)"
+    assert faster(lines) == f"{start} for lenet5 ptflops (0.50 x), thop (0.80 x); {memory}."
+    assert faster(lines[8:]) == f"{start} none."
     assert bounds(lines) == (
         "Of 3 ratios with a bound 1 hold; cnnprof resnet152 takes 0.15 x torchinfo, not 0.1; "
-        "cnnprof --help takes 1.2 x import torch, not 1.15."
+        f"cnnprof --help takes 1.2 x {startup.TORCH}, not 1.15."
     )
     assert bounds(lines[5:6]) == "Of 1 ratios with a bound 1 hold."
 

@@ -128,8 +128,8 @@ def layers(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
             norm = draw(st.sampled_from([nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d]))
             momentum, eps = draw(st.sampled_from([0.1, None])), draw(st.sampled_from([1e-5, -1.0]))
             return norm(4, eps, momentum, affine=draw(st.booleans()), track_running_stats=draw(st.booleans())), x
-        activation = draw(st.sampled_from([*ACTIVATIONS, nn.Sigmoid]))
-        return (activation(inplace=draw(st.booleans())) if activation is not nn.Sigmoid else nn.Sigmoid()), x
+        activation = draw(st.sampled_from([*ACTIVATIONS, nn.Sigmoid, nn.Tanh]))
+        return (activation(inplace=draw(st.booleans())) if activation in ACTIVATIONS else activation()), x
 
 
 @given(layers())

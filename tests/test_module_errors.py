@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 
 import cnnprof
+from cnnprof.profiling import untouched
 from cnnprof.profiling.profiler import ProfileError
 
 HERE = os.path.relpath(__file__) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__).name
@@ -180,6 +182,49 @@ def test_modules_in_other_threads() -> None:
     net = Of(parallel, parts=nn.ModuleList(nn.Linear(4, 4) for _ in range(2)))
     with pytest.raises(ProfileError, match="from several threads"):
         cnnprof.profile(net, (4,))
+
+
+def test_a_forward_that_waits_for_a_profile_in_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(untouched, "PATIENCE", 0.1)
+
+    def waiting(m: Any, x: Tensor) -> Tensor:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(cnnprof.profile, nn.Linear(4, 4), (4,)).result()
+        return x
+
+    with pytest.raises(ProfileError, match=r"another thread has been profiling for 0.1 s: one can at a time"):
+        cnnprof.profile(Of(waiting), (4,))
+
+
+def test_a_forward_that_profiles() -> None:
+    def inner(m: Any, x: Tensor) -> Tensor:
+        assert cnnprof.profile(m.linear, (4,)).params == 20
+        return x
+
+    assert cnnprof.profile(Of(inner, linear=nn.Linear(4, 4)), (4,)).params == 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_a_process_that_is_forked_meanwhile() -> None:
+    """Its only thread is not the one that profiles, and that one never gives the lock back there."""
+    forked, going_on = Event(), Event()
+
+    def slow(m: Any, x: Tensor) -> Tensor:
+        forked.set()
+        assert going_on.wait(60)
+        return x
+
+    with ThreadPoolExecutor(1) as pool:
+        profiling = pool.submit(cnnprof.profile, Of(slow), (4,))
+        assert forked.wait(60)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            os._exit(0 if cnnprof.profile(nn.Linear(4, 4), (4,)).params == 20 else 1)
+        _, status = os.waitpid(child, 0)
+        going_on.set()
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert profiling.result().params == 0
 
 
 def test_other_threads_go_on() -> None:

@@ -62,9 +62,9 @@ def _batch_norm(*ranks: int) -> Layer:
     return batch_norm
 
 
-def _activation(operator: Any, in_place: Any) -> Layer:
+def _activation(operator: Any, in_place: Any = None) -> Layer:
     def activation(layer: Any, x: Tensor) -> Called:
-        return (in_place if layer.inplace else operator), (x,)
+        return (in_place if in_place is not None and layer.inplace else operator), (x,)
 
     return activation
 
@@ -74,10 +74,6 @@ def _hardtanh(layer: Any, x: Tensor) -> Called:
     if type(low) is not float or type(high) is not float or low > high:
         return None
     return aten.hardtanh_.default if layer.inplace else aten.hardtanh.default, (x, low, high)
-
-
-def _sigmoid(layer: Any, x: Tensor) -> Called:
-    return aten.sigmoid.default, (x,)
 
 
 _PLAIN = frozenset({Tensor, nn.Parameter, type(None)})
@@ -104,7 +100,8 @@ LAYERS: dict[type[nn.Module], tuple[Layer, ModuleType, str]] = {
     nn.SiLU: (_activation(aten.silu.default, aten.silu_.default), torch._C._nn, "silu"),
     nn.Hardswish: (_activation(aten.hardswish.default, aten.hardswish_.default), torch._C._nn, "hardswish"),
     nn.Hardsigmoid: (_activation(aten.hardsigmoid.default, aten.hardsigmoid_.default), torch._C._nn, "hardsigmoid"),
-    nn.Sigmoid: (_sigmoid, torch, "sigmoid"),
+    nn.Sigmoid: (_activation(aten.sigmoid.default), torch, "sigmoid"),
+    nn.Tanh: (_activation(aten.tanh.default), torch, "tanh"),
 }
 """What convolutional networks have most of, and the function of torch's that each ends in: where it is, and its name."""
 

@@ -182,6 +182,8 @@ class Trace(MetaMode):
         self.ledger = Ledger()
         self.batch = 1
         """How many samples run at once: which axis of a tensor counts them."""
+        self._shapes: dict[torch.Size, tuple[Shape]] = {}
+        """Those of one tensor without the batch dimension: most are those of another too."""
         self.misread: list[nn.Module] = []
         """The layers that take the first axis for the sequence, where it is that of the batch."""
         self.on_meta = True
@@ -219,12 +221,15 @@ class Trace(MetaMode):
         """
         network = self.top.callee
         assert isinstance(network, nn.Module)
+        parts: set[nn.Module] = set()
 
         def before_forward(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
             if threading.get_ident() == self.thread:
                 return self.enter(module, args)
-            if any(module is part for part in network.modules()):
-                raise CnnprofError("it calls its modules from several threads, and what runs in another one cannot be seen")
+            if not parts:
+                parts.update(network.modules())
+            if module in parts:
+                raise CnnprofError("its modules are called from several threads, and what runs in another one cannot be seen")
             return None
 
         def after_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *output: Any) -> None:
@@ -320,20 +325,19 @@ class Trace(MetaMode):
             self.autocast = True
         number = self.called.get(module, 0)
         self.called[module] = number + 1
-        ledger = self.ledger
-        call = Call(module, ledger.runs, self.naming, number, True)
-        ledger.runs += 1
         output: Tensor = made if type(made) is Tensor else made[0]
+        outputs = (output,)
+        self.fields.follow(following, args, _NO_KWARGS, outputs)
+        terms = products(args, _NO_KWARGS, made)
+        ledger = self.ledger
+        run = ledger.runs = ledger.runs + 1
+        operation = Operation(name, (), (), 0, terms or (), terms is not None, NO_FIELD, run)
+        inputs, sizes, field = self.shapes((x,)), self.shapes(outputs), self.fields.of(outputs)
+        call = Call(module, run - 1, self.naming, number, True, "", inputs, sizes, 0, field, [operation])
         if new:
-            call.output_bytes = ledger.add(output, name, call)
+            call.output_bytes = operation.output_bytes = ledger.add(output, name, call)
         else:
             increment_version(output)  # or autograd would not know that it has changed in place
-        terms = products(args, _NO_KWARGS, made)
-        call.events.append(Operation(name, (), (), call.output_bytes, terms or (), terms is not None, NO_FIELD, ledger.runs))
-        outputs = [output]
-        self.fields.follow(following, args, _NO_KWARGS, outputs)
-        call.field = self.fields.of(outputs)
-        call.inputs, call.outputs = self.shapes((x,)), self.shapes(outputs)
         self.stack[-1].events.append(call)
         return output
 
@@ -442,7 +446,13 @@ class Trace(MetaMode):
 
     def shapes(self, tensors: Sequence[Tensor]) -> tuple[Shape, ...]:
         """Their shapes without the batch dimension."""
-        return tuple([of_sample(tuple(tensor.shape), self.batch) for tensor in tensors])
+        if len(tensors) != 1:
+            return tuple([of_sample(tuple(tensor.shape), self.batch) for tensor in tensors])
+        shape = tensors[0].shape
+        known = self._shapes.get(shape)
+        if known is None:
+            known = self._shapes[shape] = (of_sample(tuple(shape), self.batch),)
+        return known
 
     def caller(self) -> Call | None:
         """The call of a module that runs the operators now, the innermost; None outside of all."""

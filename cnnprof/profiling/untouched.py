@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections import OrderedDict, defaultdict, deque
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from cnnprof.errors import UsageError
 from cnnprof.profiling.trace import is_torchs
 
 _CONTAINERS = frozenset({dict, list, set, OrderedDict, defaultdict, deque})
@@ -35,14 +37,32 @@ def untouched(network: nn.Module, training: bool) -> Iterator[dict[nn.Module, st
     register hooks and draw random numbers: all of which is undone afterwards.
 
     A forward pass that caches a tensor on its module would otherwise leave one without data there. Parameters and buffers of
-    the modules are put back, their values are not: what runs has to be given others. Of several threads one runs such code
-    at a time: two would take each other's changes for the network.
+    the modules are put back, their values are not: what runs has to be given others.
+
+    Of several threads one runs such code at a time, or each would take what the other has changed for the network's own. Raises
+    UsageError where another one takes very long: it may wait for this one.
     """
-    with _ONE_AT_A_TIME:
+    mine = _MINE[0]
+    if not mine.acquire(timeout=PATIENCE):
+        raise UsageError(f"another thread has been profiling for {PATIENCE} s: one can at a time")
+    try:
         yield from _untouched(network, training)
+    finally:
+        mine.release()
 
 
-_ONE_AT_A_TIME = RLock()  # the code that runs may profile a part of the network
+PATIENCE = 60
+"""Seconds; a pass takes fractions of one."""
+_MINE = [RLock()]
+"""The lock of this process. The code that runs may profile a part of the network, so that the same thread can have it twice."""
+
+
+def _forked() -> None:
+    _MINE[0] = RLock()  # the thread that had the other is not in this process
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _untouched(network: nn.Module, training: bool) -> Iterator[dict[nn.Module, str]]:
