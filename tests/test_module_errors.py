@@ -163,6 +163,14 @@ def test_writing_into_a_tensor_of_another_device() -> None:
             cnnprof.profile(Of(write, linear=nn.Linear(4, 4)), (4,))
 
 
+def test_modules_nested_too_deep_for_python() -> None:
+    net: nn.Module = nn.Linear(4, 4)
+    for _ in range(5_000):
+        net = nn.Sequential(net)
+    with pytest.raises(ProfileError, match="maximum recursion depth exceeded"):
+        cnnprof.profile(net, (4,))
+
+
 def test_a_lazy_module() -> None:
     for device in ("cpu", "meta"):
         lazy = nn.Sequential(nn.LazyLinear(4, device=device))

@@ -73,7 +73,7 @@ def _untouched(network: nn.Module, training: bool) -> Iterator[dict[nn.Module, s
     # Asking for the devices of one that no one has used would start it, which takes seconds.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
-        kept.take(network, "", training)
+        kept.take(network, training)
         with torch.random.fork_rng(devices):
             yield kept.paths
     finally:
@@ -99,27 +99,32 @@ class _Kept:
         self.spread: list[tuple[nn.DataParallel[nn.Module], list[int]]] = []
         """Those that run on several devices, and which."""
 
-    def take(self, module: nn.Module, path: str, training: bool) -> None:
-        """Keeps a module and those below it, and puts them into that mode."""
-        self.paths[module] = path
-        attributes = module.__dict__
-        if is_torchs(type(module)):
-            self.torchs.append((attributes, attributes.copy()))
-        else:
-            self.users.append(_state(attributes))
-        if attributes.get("training", module.training) is not training:
-            if "training" in attributes:
-                self.switched.append(attributes)
-                attributes["training"] = training  # `__setattr__` of a module takes ten times as long
+    def take(self, network: nn.Module, training: bool) -> None:
+        """Keeps its modules, and puts them into that mode."""
+        waiting = [(network, "")]
+        while waiting:
+            module, path = waiting.pop()
+            if module in self.paths:
+                continue
+            self.paths[module] = path
+            attributes = module.__dict__
+            if is_torchs(type(module)):
+                self.torchs.append((attributes, attributes.copy()))
             else:
-                self.scripted.append(module)
-                module.training = training
-        if isinstance(module, nn.DataParallel):
-            self.spread.append((module, module.device_ids))
-            module.device_ids = []
-        for name, below in module._modules.items():
-            if below is not None and below not in self.paths:
-                self.take(below, f"{path}.{name}" if path else name, training)
+                self.users.append(_state(attributes))
+            if attributes.get("training", module.training) is not training:
+                if "training" in attributes:
+                    self.switched.append(attributes)
+                    attributes["training"] = training  # `__setattr__` of a module takes ten times as long
+                else:
+                    self.scripted.append(module)
+                    module.training = training
+            if isinstance(module, nn.DataParallel):
+                self.spread.append((module, module.device_ids))
+                module.device_ids = []
+            start = f"{path}." if path else ""
+            below = [(part, start + name) for name, part in module._modules.items() if part is not None]
+            waiting += reversed(below)
 
     def put_back(self, training: bool, first_hook: int) -> None:
         """Makes all as it was, without the hooks from that number on."""
