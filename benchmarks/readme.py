@@ -28,7 +28,7 @@ CHART = ROOT / "benchmarks" / "speed.svg"
 TOOLS = ("cnnprof", "cnnprof (cpu)", "torchinfo", "torchsummary", "fvcore", "ptflops", "thop", "calflops", "FlopCounterMode")
 NETWORK = "resnet152"
 NOISE = 0.05
-"""Below which no side is called faster."""
+"""Below which no side is called better."""
 FILES = ("agreement", "side_effects", "speed", "process", "startup", "growth", "added")
 SAME = ("python", "platform", "processors", "commit", "versions")
 """What the results of one run have in common."""
@@ -104,7 +104,7 @@ def best(tallies: Sequence[Result]) -> str:
     return f"The most that another gets right, in any form: {'; '.join(texts)}."
 
 
-def faster(lines: Sequence[Result]) -> str:
+def better(lines: Sequence[Result]) -> str:
     """Where another takes less time or memory than cnnprof, by more than the noise."""
     found: dict[str, list[str]] = {}
     for line in sorted(lines, key=lambda line: -float(line["ratio"])):
@@ -151,7 +151,7 @@ def block(results: Mapping[str, Result]) -> str:
     lines = [line for name in FILES for line in results[name].get("lines", ())]
     notes = (
         best(results["agreement"]["tallies"]),
-        faster([*results["speed"]["lines"], *results["process"]["lines"]]),
+        better([*results["speed"]["lines"], *results["process"]["lines"]]),
         bounds(lines),
         scripts(results["process"]["lines"]),
         alone(results["side_effects"]["left"][ALONE]),

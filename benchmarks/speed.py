@@ -7,8 +7,9 @@
 The networks are benchmarks/plain_networks.py, torch alone. Each tool has a module of its own, in eval(), and is called as its
 documentation shows it, output thrown away; where a tool can take a module on the meta device, that is a side of its own. Every side
 runs once before anything is counted, then they take turns. In its turn a side runs once untimed, so that none pays for what another
-left in the caches, then over and over for a third of a second. The ratio is that of the medians: above 1 the other side is faster.
-A first call is the first thing that a new process does once it has imported the tool and constructed the module.
+left in the caches, then over and over for a third of a second, three times at least; hooks that it leaves are taken off between.
+The ratio is that of the medians: above 1 the other side is faster. A first call is the first thing that a
+new process does once it has imported the tool and constructed the module.
 """
 
 from __future__ import annotations
@@ -59,15 +60,15 @@ def _asked(tool: Tool, net: nn.Module, example: Example) -> Figures:
 
 def of_network(network: str, tools: Sequence[Tool]) -> tuple[Sides, dict[str, nn.Module], list[str]]:
     """The sides of one network, each run once, the module of each, and what could not be run."""
-    modules = {side.name: module(network, side.device) for side in sides(tools)}
-    work: Sides = {BARE: partial(_forward, module(network, "meta"), NETWORKS[network].size)}
+    modules = {BARE: module(network, "meta")} | {side.name: module(network, side.device) for side in sides(tools)}
+    work: Sides = {BARE: partial(_forward, modules[BARE], NETWORKS[network].size)}
     work |= {side.name: partial(_asked, side.tool, modules[side.name], _example(network, side.device)) for side in sides(tools)}
     return work, modules, [f"{network}: {trouble}" for trouble in drop_failing(work)]
 
 
-def _unhook(net: nn.Module | None) -> None:
+def _unhook(net: nn.Module) -> None:
     """Takes off the hooks that a tool has left on a module: they add up, and each call would be slower than the one before it."""
-    for part in () if net is None else net.modules():
+    for part in net.modules():
         part._forward_hooks.clear()
         part._forward_pre_hooks.clear()
 
@@ -75,7 +76,7 @@ def _unhook(net: nn.Module | None) -> None:
 def later(network: str, tools: Sequence[Tool], runs: int) -> tuple[list[Line], list[str]]:
     """cnnprof against every other side, calls after the first."""
     work, modules, notes = of_network(network, tools)
-    timed = {name: seconds(call, partial(_unhook, modules.get(name))) for name, call in work.items()}
+    timed = {name: seconds(call, partial(_unhook, modules[name])) for name, call in work.items()}
     samples = interleaved(timed, runs)
     return lines(f"cnnprof {network}", samples, BOUNDS if network == BOUNDED else {}), notes
 

@@ -105,7 +105,7 @@ FEWEST = 3
 """How often it does so at least: of something long, too, one time says little."""
 
 
-def seconds(work: Callable[[], object], tidy: Callable[[], object] = int) -> Callable[[], float]:
+def seconds(work: Callable[[], object], tidy: Callable[[], object] = lambda: None) -> Callable[[], float]:
     """A function that does the work once, then over and over for `VISIT` seconds, and returns the median of how long that took.
 
     The first time a side pays for what the side before it has left in the caches, and a fast one most. As in `timeit`, Python's

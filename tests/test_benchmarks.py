@@ -25,9 +25,9 @@ from benchmarks.isolation import NoAnswerError, isolated
 from benchmarks.peers import CNNPROF, PEERS, TORCH, Ask, Example, Figures, Side, Tool
 from benchmarks.plain_networks import NETWORKS
 from benchmarks.process import script
-from benchmarks.readme import best, bounds, faster
-from benchmarks.speed import faster as sides_faster
-from benchmarks.timing import Line, drop_failing, process, table
+from benchmarks.readme import best, better, bounds
+from benchmarks.speed import faster
+from benchmarks.timing import PACKAGES, Line, drop_failing, machine, process, table
 from cnnprof.published import figures
 
 FVCORE = next(tool for tool in PEERS if tool.name == "fvcore")
@@ -71,7 +71,7 @@ def test_a_verdict_is_of_the_medians(
 
 def test_a_faster_peer_is_named() -> None:
     slower, quicker = Line("ours", "s", (1.0,), "slow", (2.0,)), Line("ours", "s", (1.0,), "quick", (0.5,))
-    assert list(sides_faster([slower, quicker])) == ["quick is faster than ours: 0.50 x its time"]
+    assert list(faster([slower, quicker])) == ["quick is faster than ours: 0.50 x its time"]
 
 
 def test_a_side_that_fails_is_named_and_dropped() -> None:
@@ -325,8 +325,8 @@ def test_the_page_says_what_is_weak() -> None:
     ]
     start = "Better than cnnprof by more than 5 %, in any form:"
     memory = "for summarize resnet152 in memory thop (meta) (0.80 x)"
-    assert faster(lines) == f"{start} for lenet5 ptflops (0.50 x), thop (0.80 x); {memory}."
-    assert faster(lines[8:]) == f"{start} none."
+    assert better(lines) == f"{start} for lenet5 ptflops (0.50 x), thop (0.80 x); {memory}."
+    assert better(lines[8:]) == f"{start} none."
     assert bounds(lines) == (
         "Of 3 ratios with a bound 1 hold; cnnprof resnet152 takes 0.15 x torchinfo, not 0.1; "
         f"cnnprof --help takes 1.2 x {startup.TORCH}, not 1.15."
@@ -344,6 +344,11 @@ def test_results_of_several_runs_are_no_table(tmp_path: Path, capsys: pytest.Cap
         readme.main([str(tmp_path)])
     assert ended.value.code == 2
     assert "several runs: they differ in commit" in capsys.readouterr().err
+
+
+def test_a_result_names_the_releases_of_all_tools() -> None:
+    assert {tool.package for tool in (CNNPROF, *PEERS)} == set(PACKAGES)
+    assert f"torch {torch.__version__}, cnnprof {cnnprof.__version__}" in machine()["versions"]
 
 
 def test_each_benchmark_has_a_chart_and_a_program() -> None:

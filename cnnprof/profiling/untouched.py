@@ -42,27 +42,32 @@ def untouched(network: nn.Module, training: bool) -> Iterator[dict[nn.Module, st
     Of several threads one runs such code at a time, or each would take what the other has changed for the network's own. Raises
     UsageError where another one takes very long: it may wait for this one.
     """
-    mine = _MINE[0]
-    if not mine.acquire(timeout=PATIENCE):
-        raise UsageError(f"another thread has been profiling for {PATIENCE} s: one can at a time")
+    lock = _Turn.lock
+    if not lock.acquire(timeout=PATIENCE):
+        raise UsageError(f"another thread has been profiling for {PATIENCE} s: only one can at a time")
     try:
         yield from _untouched(network, training)
     finally:
-        mine.release()
+        lock.release()
 
 
 PATIENCE = 60
 """Seconds; a pass takes fractions of one."""
-_MINE = [RLock()]
-"""The lock of this process. The code that runs may profile a part of the network, so that the same thread can have it twice."""
 
 
-def _forked() -> None:
-    _MINE[0] = RLock()  # the thread that had the other is not in this process
+class _Turn:
+    """Which thread's turn it is. The code that runs may profile a part of the network, so that one can have it twice."""
+
+    lock = RLock()
+
+    @classmethod
+    def renew(cls) -> None:
+        """For a forked process: a thread that had its parent's lock is not there to give it back."""
+        cls.lock = RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(after_in_child=_Turn.renew)
 
 
 def _untouched(network: nn.Module, training: bool) -> Iterator[dict[nn.Module, str]]:
@@ -88,7 +93,7 @@ class _Kept:
 
     def __init__(self) -> None:
         self.paths: dict[nn.Module, str] = {}
-        """As `named_modules` has them. That, and one loop for each thing to keep, would fetch large networks from memory again."""
+        """As `named_modules` has them. All is kept in one walk: large networks would have to be fetched from memory for each."""
         self.torchs: list[tuple[dict[str, Any], dict[str, Any]]] = []
         """The dictionary of each of torch's layers, and a copy: these keep nothing of what they see."""
         self.users: list[_State] = []
