@@ -71,6 +71,7 @@ class Tied(nn.Module):
         self.second = nn.Linear(8, 8, bias=False)
         self.second.weight = self.first.weight
         self.unused = nn.Linear(3, 3)
+        self.too = nn.Sequential(self.unused)
         self.scale = nn.Parameter(torch.ones(8))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import nn
 from cnnprof.profiling.counting import Counting, products_of_call
 from cnnprof.profiling.describe import OPERATORS, arguments_of, kind_of
 from cnnprof.profiling.owned import NOTHING_OWNED, Owned, owned_by, together
-from cnnprof.profiling.profile import Cost, Layer, Shape, Term
+from cnnprof.profiling.profile import NOTHING, Cost, Layer, Shape, Term
 from cnnprof.profiling.trace import Call, Operation, is_parametrized, is_torchs
 
 NONE: Mapping[int, int] = MappingProxyType({})
@@ -71,18 +71,34 @@ class _Rows:
         path = self.paths.get(module, "")
         note = "recursive" if module in self.seen else ""
         self.seen.add(module)
-        named = (path, kind_of(module), arguments_of(module), depth, call.inputs, call.outputs)
-        if call.whole and len(call.events) == 1 and type(call.events[0]) is Operation:  # nearly always: it is to be fast here
+        cost = NOTHING
+        shapes: tuple[Shape, ...] = ()
+        terms: tuple[Term, ...] = ()
+        below: tuple[Layer, ...] = ()
+        alone = call.whole and len(call.events) == 1 and type(call.events[0]) is Operation  # nearly always: it is to be fast here
+        if not alone and self.is_container(call, module, depth):
+            below = tuple(self.children(call, module, path, depth + 1))
+        else:
             own = self.owned.pop(module, NOTHING_OWNED)
-            return Layer(*named, *self.costing(own, call), note, (), call.field.size, call.field.stride)
-        if self.is_container(call, module, depth):
-            below_it = tuple(self.children(call, module, path, depth + 1))
-            return Layer(*named, note=note, children=below_it, receptive_field=call.field.size, stride=call.field.stride)
-        own = self.owned.pop(module, NOTHING_OWNED)
-        if module._modules:
-            below = list(module.modules())[1:] if is_parametrized(module) else list(self.idle(module))
-            own = together([own, *(self.owned.pop(part, NOTHING_OWNED) for part in below)])
-        return Layer(*named, *self.costing(own, call), note, receptive_field=call.field.size, stride=call.field.stride)
+            if module._modules:
+                within = list(module.modules())[1:] if is_parametrized(module) else list(self.idle(module))
+                own = together([own, *(self.owned.pop(part, NOTHING_OWNED) for part in within)])
+            cost, shapes, terms = self.costing(own, call)
+        return Layer(
+            path,
+            kind_of(module),
+            arguments_of(module),
+            depth,
+            call.inputs,
+            call.outputs,
+            cost,
+            shapes,
+            terms,
+            note,
+            below,
+            call.field.size,
+            call.field.stride,
+        )
 
     def is_container(self, call: Call, module: nn.Module, depth: int) -> bool:
         if is_parametrized(module):
@@ -96,7 +112,7 @@ class _Rows:
         for name, own in self.owned.pop(module, NOTHING_OWNED).parts():
             yield Layer(_join(path, name), own.kind, "", depth, (), own.shapes, own.cost(), own.shapes)
         yield from self.events(call, path, depth, Counter())
-        for below in list(self.idle(module)):
+        for below in dict.fromkeys(self.idle(module)):  # one may stand in several places
             own = self.owned.pop(below)
             named = (self.paths[below], kind_of(below), arguments_of(below), depth, (), ())
             yield Layer(*named, own.cost(), own.shapes, (), "not called")
