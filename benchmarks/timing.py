@@ -209,7 +209,7 @@ def machine() -> dict[str, str]:
         commit = ""
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "python": f"Python {platform.python_version()}",
+        "python": f"Python {platform.python_version()} (built {platform.python_build()[1]})",
         "platform": platform.platform(),
         "processors": f"{os.cpu_count()} processors",
         "commit": f"commit {commit or 'unknown'}",

@@ -32,7 +32,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import cnnprof
 from cnnprof.profiling import profiler
 from cnnprof.profiling.direct import LAYERS, direct
-from cnnprof.profiling.trace import Trace
+from cnnprof.profiling.trace import OPERATORS, Trace
 from cnnprof.spec import library
 
 SIZE = (4, 8, 8)
@@ -57,7 +57,8 @@ def noted(module: nn.Module, inputs: Any, directly: bool = True) -> tuple[Any, i
             measured = profiler.measure(module, inputs)
         except cnnprof.CnnprofError as error:
             return str(error), count
-        return (measured.profile, measured.profile.to_json(), measured.inference), count
+        history = measured.inference
+        return (measured.profile, measured.profile.to_json(), history.allocations, history.events, history.phases), count
 
 
 def same(module: nn.Module, inputs: Any) -> int:
@@ -145,7 +146,7 @@ def test_the_operator_is_the_one_that_torch_runs(drawn: tuple[nn.Module, Tensor]
         except (RuntimeError, ValueError):
             return  # what it refuses is for its rule to refuse
     ((operator, args),) = watch.seen
-    assert operator is called[0]
+    assert OPERATORS[operator] is called[0]
     assert len(args) == len(called[1])
     assert all(one is other or one == other for one, other in zip(args, called[1], strict=True) if not isinstance(one, Tensor))
     assert all(one is other for one, other in zip(args, called[1], strict=True) if isinstance(one, Tensor))
@@ -363,6 +364,123 @@ def test_functions_that_a_forward_replaces() -> None:
             return m.relu(x)
 
     assert same(net(forward), SIZE) == 0
+
+
+def one_after_another(between: Callable[[Any, Tensor], Any] = lambda m, x: x) -> Any:
+    """A network in an `nn.Sequential`, with code of the user's in the middle, which has the network as `whole[0]`."""
+    made = net()
+    middle: Any = Of(between, whole=[])
+    made.layers = nn.Sequential(made.conv, made.norm, made.relu, middle, made.conv, made.norm, made.relu)
+    made.run = lambda m, x: m.layers(x)
+    middle.whole.append(made)
+    return made
+
+
+def replaced_for_good(owner: Any, name: str, function: Any) -> Callable[[Any, Tensor], Any]:
+    def between(m: Any, x: Tensor) -> Any:
+        setattr(owner, name, function)
+        return x
+
+    return between
+
+
+def hook_norm(m: Any, x: Tensor) -> Tensor:
+    m.whole[0].norm.register_forward_hook(lambda module, x, output: output * 2)
+    return x
+
+
+def add_a_layer(m: Any, x: Tensor) -> Tensor:
+    m.whole[0].layers.append(nn.ReLU())
+    return x
+
+
+def take_a_layer(m: Any, x: Tensor) -> Tensor:
+    m.whole[0].layers[6] = nn.Identity()
+    return x
+
+
+def forget_a_layer(m: Any, x: Tensor) -> Tensor:
+    m.whole[0].layers._modules["6"] = None
+    return x
+
+
+def forward_of_its_own(m: Any, x: Tensor) -> Tensor:
+    m.whole[0].norm.forward = lambda x: x * 3
+    return x
+
+
+def record_from_here(m: Any, x: Tensor) -> Tensor:
+    torch.set_grad_enabled(True)
+    return x
+
+
+@pytest.mark.parametrize(
+    ("between", "directly"),
+    [
+        (lambda m, x: x, 6),
+        (lambda m, x: x * 2, 6),
+        (lambda m, x: (x, x), 3),
+        (lambda m, x: None, 3),
+        (lambda m, x: x[:, :3], 3),
+        (lambda m, x: x.transpose(2, 3), 6),
+        (lambda m, x: x.half(), 3),
+        (lambda m, x: nn.Parameter(x), 5),
+        (hook_norm, 5),
+        (take_a_layer, 5),
+        (add_a_layer, 3),
+        (forget_a_layer, 5),
+        (forward_of_its_own, 5),
+        (record_from_here, 3),
+    ],
+)
+def test_layers_one_after_another(between: Callable[[Any, Tensor], Any], directly: int) -> None:
+    """What a layer in a row does counts for those that come after it, as if each had been called by itself."""
+    found, count = noted(one_after_another(between), SIZE)
+    torch.set_grad_enabled(True)
+    assert found == noted(one_after_another(between), SIZE, directly=False)[0]
+    torch.set_grad_enabled(True)
+    assert count == directly
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "directly"),
+    [
+        (F, "relu", 5),
+        (torch, "batch_norm", 5),
+        (nn.Conv2d, "forward", 5),
+        (nn.Conv2d, "_conv_forward", 5),
+        (nn.BatchNorm2d, "_check_input_dim", 5),
+        (nn.Sequential, "forward", 6),
+        (nn.Sequential, "__iter__", 6),
+    ],
+)
+def test_functions_that_are_replaced_between_layers(owner: Any, name: str, directly: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torchs = getattr(owner, name)
+    monkeypatch.setattr(owner, name, torchs)
+    found, count = noted(one_after_another(replaced_for_good(owner, name, around(torchs))), SIZE)
+    monkeypatch.setattr(owner, name, torchs)
+    assert found == noted(one_after_another(replaced_for_good(owner, name, around(torchs))), SIZE, directly=False)[0]
+    assert count == directly
+    assert getattr(owner, name) is not torchs
+    assert same(one_after_another(), SIZE) == (6 if owner is nn.Sequential else 4)
+
+
+def test_a_sequential_with_a_forward_of_its_own() -> None:
+    made = one_after_another()
+    made.layers.forward = lambda x: made.layers[2](made.layers[0](x))
+    assert same(made, SIZE) == 2
+
+    class Backwards(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in reversed(self):
+                x = layer(x)
+            return x
+
+    made.layers = Backwards(*one_after_another().layers)
+    assert same(made, SIZE) == 6
+    assert same(nn.Sequential(), SIZE) == 0
+    looks = one_after_another(lambda m, x: x + m.whole[0].layers[:3](x))
+    assert same(looks, SIZE) == 9
 
 
 class Functions(TorchFunctionMode):

@@ -19,7 +19,7 @@ from written_networks import GPT, NETWORKS
 import cnnprof
 from cnnprof.profiling import measured
 from cnnprof.profiling.autocast import UntraceableError
-from cnnprof.profiling.ledger import alive, bytes_of, curve
+from cnnprof.profiling.ledger import alive, bytes_of
 from cnnprof.profiling.loop import TrainingError
 from cnnprof.profiling.memory import Training
 from cnnprof.profiling.profile import leaves
@@ -81,7 +81,7 @@ def test_the_history_is_the_whole_story(name: str) -> None:
         else:
             live.remove(~event)
         seen.append(sum(history.allocations[n].bytes for n in live))
-    assert seen == curve(history)
+    assert seen == list(history.live)
     start = next(phase.start for phase in history.phases if phase.iteration == 1)
     highest = max(seen[start - 1 :])
     assert highest == found.peak_bytes == seen[found.peak.event]

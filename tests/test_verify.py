@@ -19,7 +19,7 @@ from torch import nn
 import cnnprof
 from cnnprof import published
 from cnnprof.operators.table import RULES, Rule
-from cnnprof.profiling import trace
+from cnnprof.profiling import direct, trace
 from cnnprof.profiling.resolve import Conditions
 from cnnprof.render.verification import as_json, as_table
 from cnnprof.second_opinions import emptied
@@ -187,9 +187,10 @@ def test_the_table_in_the_package_is_the_facts_table() -> None:
 
 
 def replaced(monkeypatch: pytest.MonkeyPatch, operator: Any, rule: Rule) -> None:
-    """Puts another rule in the table, which a trace has then not looked up yet."""
+    """Puts another rule in the table, which a trace has then not looked up yet; what runs directly looked it up when imported."""
     monkeypatch.setitem(RULES, operator, rule)
-    monkeypatch.setattr(trace, "_OPERATORS", type(trace._OPERATORS)())
+    monkeypatch.setattr(trace, "OPERATORS", type(trace.OPERATORS)())
+    monkeypatch.setattr(direct, "_KINDS", {})
 
 
 def test_a_wrong_product_rule_is_found_with_its_layer(monkeypatch: pytest.MonkeyPatch) -> None:

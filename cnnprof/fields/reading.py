@@ -170,12 +170,12 @@ def convolution(
     groups: int,
 ) -> Found:
     known = look(x)
-    others = [other for other in (look(weight), look(bias)) if other is not None]
+    others = list(filter(None, (look(weight), look(bias))))
     if known is None:
         return unknown(made[0].dim(), others) if others else None
     if known.labels is not None or known.layout[1] is not None:
         known = _channels(known, x.shape, groups, made[0].shape[1])
-    kernel = weight.shape[2:]
+    _, _, *kernel = weight.shape
     if max(kernel) == max(stride) == 1 and not any(padding):
         found = known  # each position reads itself
     else:

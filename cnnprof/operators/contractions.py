@@ -87,18 +87,18 @@ def batch_norm(
 
     Outside of training these two are empty, as the kernel of the CPU has it; that of the meta device makes room for them.
     """
-    dtype = x.dtype
-    shape = x.shape
-    if not floating(x) or not ordered(x) or len(shape) < 2 or 0 in shape:
+    dtype, shape = x.dtype, x.shape
+    contiguous = x.is_contiguous()
+    if not floating(x) or not (contiguous or ordered(x)) or len(shape) < 2 or 0 in shape:
         return None
     channels = shape[1]
     if not training if mean is None else training and x.numel() == channels:
         return None  # without statistics, or with those of one value: torch refuses
     for tensor in (weight, bias, mean, variance):
-        if tensor is not None and (tensor.dtype is not dtype or tensor.dim() != 1 or tensor.numel() != channels):
+        if tensor is not None and (tensor.dtype is not dtype or tensor.shape != (channels,)):
             return None
     kept = _statistics(dtype)
-    made = x.clone() if x.is_contiguous() else empty(shape, x)  # a clone takes half as long
+    made = x.clone() if contiguous else empty(shape, x)  # a clone takes half as long
     if not training:
         nothing = torch.empty(0, dtype=kept, device=META)
         return made, nothing, nothing

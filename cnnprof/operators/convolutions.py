@@ -20,7 +20,7 @@ def convolution(
     groups: int,
 ) -> Made:
     """batch x out_channels x map, in any number of dimensions; contiguous for any input, as in torch's meta kernel."""
-    shape, kernel = x.shape, weight.shape
+    shape, kernel = tuple(x.shape), tuple(weight.shape)  # to slice a torch.Size takes long
     rank = len(shape) - 2
     if x.dtype not in FLOATS or not x.is_meta or not weight.is_meta or rank < 1 or 0 in shape:
         return None

@@ -105,7 +105,8 @@ def convolution(args: Args, kwargs: Kwargs, out: Tensor) -> tuple[Term, ...]:
 
 def direct_convolution(args: Args, kwargs: Kwargs, out: Tensor) -> tuple[Term, ...]:
     """batch x out_channels x output map x in_channels / groups x kernel, of (x, weight, …)."""
-    return (term(*out.shape, *args[1].shape[1:]),)
+    _, *reads = args[1].shape
+    return (term(*out.shape, *reads),)
 
 
 def transposed_convolution(args: Args, kwargs: Kwargs, out: Tensor) -> tuple[Term, ...]:

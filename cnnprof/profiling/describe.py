@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from itertools import zip_longest
-from typing import Any, cast
+from functools import cache, lru_cache
+from itertools import repeat, zip_longest
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,41 +32,36 @@ def arguments_of(module: nn.Module) -> str:
 
     For torch's own classes from their signature, for any other what `extra_repr` says.
     """
-    cls = type(module)
+    cls: Any = type(module)
     if "parametrizations" in module._modules:
         cls = cls.__bases__[0]  # torch made it a class of its own: ParametrizedConv2d
-    signature = _signature(cast(Any, cls))
+    signature = _signature(cls)
     if signature is None:
         return module.extra_repr()
-    values = tuple(map(module.__dict__.get, signature))
-    key = cls, values, tuple(map(type, values)), tuple([parameter is None for parameter in module._parameters.values()])
+    own = module._parameters
+    bias = own["bias"] is not None if "bias" in own else _ABSENT  # the argument `bias` says whether there is one
+    values = tuple(map(module.__dict__.get, signature, repeat(_ABSENT)))
     try:
-        known = _TEXTS.get(key)
+        return _written_arguments(cls, bias, *values)
     except TypeError:  # a value that cannot be looked up, a list for one
-        return _written_arguments(module, signature)
-    if known is None:
-        known = _TEXTS[key] = _written_arguments(module, signature)
-    return known
+        return _written_arguments.__wrapped__(cls, bias, *values)
 
 
-_TEXTS: dict[tuple[Any, ...], str] = {}
-"""The arguments by class and values: most layers of a deep network have the same as another."""
-
-
-def _written_arguments(module: nn.Module, signature: Mapping[str, Any]) -> str:
+@lru_cache(maxsize=4096, typed=True)  # most layers of a deep network have the same arguments as another
+def _written_arguments(cls: Any, bias: object, *values: object) -> str:
     texts: list[str] = []
+    signature = _signature(cls) or {}
+    given = dict(zip(signature, values, strict=True))
     for name, default in signature.items():
-        value = module.__dict__.get(name, _ABSENT)
+        value = bias if name == "bias" and given[name] is _ABSENT else given[name]
         if value is _ABSENT:
-            if name not in module._parameters:
-                continue
-            value = module._parameters[name] is not None  # the argument `bias` says whether there is one
+            continue
         value = _plain(value)
         if value == default:
             continue
-        if name == "stride" and default is None and value == _plain(module.__dict__.get("kernel_size")):
+        if name == "stride" and default is None and value == _plain(given.get("kernel_size")):
             continue  # a pooling layer's default is its kernel
-        if name in {"kdim", "vdim"} and value == module.__dict__["embed_dim"]:
+        if name in {"kdim", "vdim"} and value == given["embed_dim"]:
             continue
         texts.append(repr(value) if name in _BY_POSITION and len(texts) < 2 else f"{name}={value!r}")
     return ", ".join(texts)

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import BuiltinFunctionType, ModuleType
 from typing import Any, TypeAlias
 
@@ -21,9 +22,9 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 from torch.nn.modules import module as module_hooks
 
-from cnnprof.profiling.trace import COMPILER, Trace
+from cnnprof.profiling.trace import COMPILER, OPERATORS, Operator, Trace
 
-Called: TypeAlias = "tuple[Any, tuple[Any, ...]] | None"
+Called: TypeAlias = "tuple[Operator, tuple[Any, ...]] | None"
 """An operator and its arguments; None where it is not that simple."""
 Layer: TypeAlias = Callable[[Any, Tensor], Called]
 """What a layer calls, in `eval()`, with that input."""
@@ -32,7 +33,7 @@ aten = torch.ops.aten
 
 
 def _convolution(rank: int) -> Layer:
-    nothing = (0,) * rank
+    operator, nothing = OPERATORS[aten.convolution.default], (0,) * rank
 
     def convolution(layer: Any, x: Tensor) -> Called:
         padding = layer.padding
@@ -43,12 +44,14 @@ def _convolution(rank: int) -> Layer:
         weight, bias = own["weight"], own["bias"]
         if type(weight) not in _PLAIN or type(bias) not in _PLAIN or not _are_ints((*stride, *padding, *dilation, groups)):
             return None
-        return aten.convolution.default, (x, weight, bias, stride, padding, dilation, False, nothing, groups)
+        return operator, (x, weight, bias, stride, padding, dilation, False, nothing, groups)
 
     return convolution
 
 
 def _batch_norm(*ranks: int) -> Layer:
+    operator = OPERATORS[aten.native_batch_norm.default]
+
     def batch_norm(layer: Any, x: Tensor) -> Called:
         momentum, eps = layer.momentum, layer.eps
         if layer.training or x.dim() not in ranks or type(eps) is not float or eps < 0 or type(momentum) not in _MOMENTA:
@@ -57,12 +60,15 @@ def _batch_norm(*ranks: int) -> Layer:
         weight, bias, mean, variance = own["weight"], own["bias"], kept["running_mean"], kept["running_var"]
         if type(weight) not in _PLAIN or type(bias) not in _PLAIN or type(mean) is not Tensor or type(variance) is not Tensor:
             return None
-        return aten.native_batch_norm.default, (x, weight, bias, mean, variance, False, momentum or 0.0, eps)
+        return operator, (x, weight, bias, mean, variance, False, momentum or 0.0, eps)
 
     return batch_norm
 
 
-def _activation(operator: Any, in_place: Any = None) -> Layer:
+def _activation(func: Any, func_in_place: Any = None) -> Layer:
+    operator = OPERATORS[func]
+    in_place = None if func_in_place is None else OPERATORS[func_in_place]
+
     def activation(layer: Any, x: Tensor) -> Called:
         return (in_place if in_place is not None and layer.inplace else operator), (x,)
 
@@ -73,7 +79,7 @@ def _hardtanh(layer: Any, x: Tensor) -> Called:
     low, high = layer.min_val, layer.max_val
     if type(low) is not float or type(high) is not float or low > high:
         return None
-    return aten.hardtanh_.default if layer.inplace else aten.hardtanh.default, (x, low, high)
+    return OPERATORS[aten.hardtanh_.default if layer.inplace else aten.hardtanh.default], (x, low, high)
 
 
 _PLAIN = frozenset({Tensor, nn.Parameter, type(None)})
@@ -109,10 +115,8 @@ LAYERS: dict[type[nn.Module], tuple[Layer, ModuleType, str]] = {
 class _Way:
     """What a call of such a layer goes through."""
 
-    def __init__(self, kind: type[nn.Module], home: ModuleType, function: str) -> None:
-        methods = ((kind, name) for name in (*_METHODS, "__getattr__"))
-        functions = ((owner, name) for owner in (home, F) for name in (function, f"{function}_"))
-        self.places = tuple(place for place in (*methods, *functions) if hasattr(*place))
+    def __init__(self, *places: tuple[type[nn.Module] | ModuleType, str]) -> None:
+        self.places = tuple(place for place in places if hasattr(*place))
         self.torchs: list[Any] = []
         """The functions that were found to be torch's."""
 
@@ -127,7 +131,15 @@ class _Way:
 
 
 _METHODS = ("forward", "_conv_forward", "_check_input_dim")
-_KINDS = {kind: (layer, _Way(kind, home, function)) for kind, (layer, home, function) in LAYERS.items()}
+_SEQUENTIAL = _Way((nn.Sequential, "forward"), (nn.Sequential, "__iter__"))
+
+
+def _way(kind: type[nn.Module], home: ModuleType, function: str) -> _Way:
+    methods = [(kind, name) for name in (*_METHODS, "__getattr__")]
+    return _Way(*methods, *[(owner, name) for owner in (home, F) for name in (function, f"{function}_")])
+
+
+_KINDS = {kind: (layer, _way(kind, home, function)) for kind, (layer, home, function) in LAYERS.items()}
 
 
 def _is_torchs(owner: Any, name: str, function: Any) -> bool:
@@ -154,11 +166,15 @@ def direct(trace: Trace) -> Iterator[None]:
     def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         if not (_unhooked(module) and _undisturbed(trace)):
             return torchs(module, *args, **kwargs)
-        kind = _KINDS.get(type(module))
-        if kind is not None and len(args) == 1 and not kwargs:
-            output = _output(trace, *kind, module, args[0])
-            if output is not None:
-                return output
+        if len(args) == 1 and not kwargs:
+            kind = _KINDS.get(type(module))
+            if kind is not None and _is_plain(args[0]) and kind[1].is_torchs():
+                with _no_functions(), _no_modes():
+                    output = _output(trace, kind[0], module, args[0])
+                if output is not None:
+                    return output
+            elif type(module) is nn.Sequential and _SEQUENTIAL.is_torchs() and "forward" not in module.__dict__:
+                return trace.call(module, args, kwargs, partial(_one_by_one, trace, module))
         return trace.call(module, args, kwargs)
 
     compiler = COMPILER in sys.modules
@@ -181,18 +197,50 @@ def _tell_compiler(call: Callable[..., Any], torchs: Callable[..., Any]) -> None
                     setattr(module, variable, torchs)
 
 
-def _output(trace: Trace, layer: Layer, way: _Way, module: nn.Module, x: Any) -> Tensor | None:
-    """What the layer returns, noted; None where torch has to go its way."""
-    if type(x) is not Tensor or _dispatch_keys(x) != _META or module._modules or not way.is_torchs():
+def _one_by_one(trace: Trace, layers: nn.Sequential, x: Any) -> Any:
+    """What `forward` of `nn.Sequential` returns.
+
+    From one direct layer to the next nobody can put in anything, so it is enough to look before the first of them. As in torch's,
+    nothing but `x` may hold on to a tensor, or it would be freed later.
+    """
+    rest: Iterator[Any] = iter(layers._modules.values())
+    while True:
+        if _is_plain(x) and _undisturbed(trace):
+            seen: set[_Way] = set()
+            with _no_functions(), _no_modes():
+                for module in rest:
+                    kind = _KINDS.get(type(module))
+                    if kind is None or not _unhooked(module) or not (kind[1] in seen or kind[1].is_torchs()):
+                        break
+                    seen.add(kind[1])
+                    if (output := _output(trace, kind[0], module, x)) is None:
+                        break
+                    x = output
+                else:
+                    return x
+                output = None
+        elif (module := next(rest, _END)) is _END:
+            return x
+        x = module(x)
+
+
+_END: Any = object()
+
+
+def _output(trace: Trace, layer: Layer, module: nn.Module, x: Tensor) -> Tensor | None:
+    """What the layer returns, as plain a tensor as it was given, noted; None where torch has to go its way."""
+    if module._modules or not module.__dict__.keys().isdisjoint(_METHODS):
         return None
-    if not module.__dict__.keys().isdisjoint(_METHODS):
-        return None
-    with _no_functions(), _no_modes():
-        try:
-            called = layer(module, x)
-        except Exception:
-            return None  # somebody has put another kind of thing in the place of an attribute, or taken it away
-        return None if called is None else trace.layer(module, x, *called)
+    try:
+        called = layer(module, x)
+    except Exception:
+        return None  # somebody has put another kind of thing in the place of an attribute, or taken it away
+    return None if called is None else trace.layer(module, x, *called)
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether it is a tensor that is nothing but on meta: not of negated numbers, nor sparse, quantized or of inference mode."""
+    return type(x) is Tensor and _dispatch_keys(x) == _META
 
 
 def _unhooked(module: nn.Module) -> bool:
@@ -227,4 +275,3 @@ _no_functions: Any = torch._C.DisableTorchFunction
 _no_modes: Any = torch._C._DisableTorchDispatch
 _dispatch_keys: Any = torch._C._dispatch_keys
 _META = _dispatch_keys(torch.empty(0, device="meta"))
-"""Of a tensor that is nothing but on meta: no view of negated numbers, nothing sparse, quantized or of inference mode."""

@@ -7,8 +7,8 @@ the first time, and freed when the last tensor that uses it is gone, be it a vie
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -50,20 +50,38 @@ class Phase(NamedTuple):
     """The number of events before it."""
 
 
-@dataclass(frozen=True, slots=True)
+_Made: TypeAlias = "tuple[int, str, Any, int, bool]"
+"""An `Allocation` with the caller in place of the place."""
+
+
 class History:
     """What happened, in order. Every figure is a function of it."""
 
-    allocations: tuple[Allocation, ...]
-    events: tuple[int, ...]
-    """`n`: allocation `n` was made, `~n`, which is negative: it was freed."""
-    phases: tuple[Phase, ...]
+    def __init__(
+        self, made: Sequence[_Made], events: tuple[int, ...], phases: tuple[Phase, ...], place: Callable[[Any], Place | None]
+    ) -> None:
+        self.made = made
+        """What the allocations are made of, which most figures need a part of."""
+        self.events = events
+        """`n`: allocation `n` was made, `~n`, which is negative: it was freed."""
+        self.phases = phases
+        self._place = place
 
-    @property
-    def sizes(self) -> Iterator[int]:
-        """What each event adds to the live bytes."""
-        allocations = self.allocations
-        return (allocations[n].bytes if n >= 0 else -allocations[~n].bytes for n in self.events)
+    def allocation(self, number: int) -> Allocation:
+        """One of them."""
+        size, operator, caller, run, host = self.made[number]
+        return Allocation(size, operator, self._place(caller), run, host)
+
+    @cached_property
+    def allocations(self) -> tuple[Allocation, ...]:
+        """All of them."""
+        return tuple(map(self.allocation, range(len(self.made))))
+
+    @cached_property
+    def live(self) -> tuple[int, ...]:
+        """The live bytes after each event."""
+        made = self.made
+        return tuple(accumulate([made[n][0] if n >= 0 else -made[~n][0] for n in self.events]))
 
     def span(self, iteration: int | None = None, *names: str) -> range:
         """The events of an iteration, or of those of its phases that are named; all without arguments. Raises KeyError."""
@@ -80,17 +98,15 @@ class History:
         return range(spans[0][0], spans[-1][1])
 
 
-_Raw: TypeAlias = "tuple[int, str, Any, int, bool, weakref.ref[UntypedStorage]]"
-"""An `Allocation` with the caller in place of the place, and a reference to the storage."""
-
-
 class Ledger:
     """Writes down which storages come and go. It has to live, with the garbage collector off, as long as the pass does."""
 
     def __init__(self) -> None:
         self.runs = 0
         """How many operators have run."""
-        self._allocations: list[_Raw] = []
+        self._made: list[_Made] = []
+        self._storages: list[weakref.ref[UntypedStorage]] = []
+        """That of each allocation."""
         self._events: list[Any] = []
         """Numbers of allocations, and the dead references to what was freed: a callback in Python would cost more than the rest."""
         self._phases: list[Phase] = []
@@ -106,7 +122,7 @@ class Ledger:
         for tensor in tensors:
             storage = tensor.untyped_storage()
             if self._find(storage) is None:
-                self._add(storage, "", None, tensor)
+                self.add(tensor, "", None)
 
     def note(
         self, operator: str, caller: object, outputs: Iterable[Tensor], inputs: Callable[[], Iterable[Tensor]] | None = None
@@ -116,23 +132,30 @@ class Ledger:
         `inputs` gives what it was given, where it may have returned a view of that: of a constant of the module, say, which is
         neither parameter nor buffer, and not counted.
         """
-        known, allocations = self._known, self._allocations
+        known, storages = self._known, self._storages
         for tensor in outputs:
             storage = tensor.untyped_storage()
             number = known.get(id(storage))
-            if number is None or allocations[number][5]() is not storage:
+            if number is None or storages[number]() is not storage:
                 if inputs is None or all(given.untyped_storage() is not storage for given in inputs()):
-                    self._add(storage, operator, caller, tensor)
-            elif storage.nbytes() != allocations[number][0]:
+                    self.add(tensor, operator, caller)
+            elif storage.nbytes() != self._made[number][0]:
                 # resize_ moves what it keeps to a new place, and frees the old one then.
-                self._add(storage, operator, caller, tensor, allocations[number][5])
+                self.add(tensor, operator, caller, storages[number])
                 self._events.append(~number)
 
-    def add(self, tensor: Tensor, operator: str, caller: object) -> int:
-        """Counts a storage that is known to be new, as `note` does; its bytes."""
+    def add(self, tensor: Tensor, operator: str, caller: object, watch: weakref.ref[UntypedStorage] | None = None) -> int:
+        """Counts a storage that is known to be new, as `note` does; its bytes. `watch` is a reference to it, where there is one."""
         storage = tensor.untyped_storage()
-        self._add(storage, operator, caller, tensor)
-        return storage.nbytes()
+        size = storage.nbytes()
+        if not size:
+            return 0  # nothing is allocated
+        made, events = self._made, self._events
+        number = self._known[id(storage)] = len(made)
+        self._storages.append(watch or weakref.ref(storage, events.append))
+        made.append((size, operator, caller, self.runs, not tensor.is_meta))
+        events.append(number)
+        return size
 
     def number(self, tensor: Tensor) -> int | None:
         """Which allocation the tensor's storage is; None for one that no operator returned."""
@@ -144,59 +167,35 @@ class Ledger:
             return 0
         if len(tensors) == 1:
             one = self._find(tensors[0].untyped_storage())
-            return 0 if one is None or self._allocations[one][3] <= since else self._allocations[one][0]
+            return 0 if one is None or self._made[one][3] <= since else self._made[one][0]
         found = {number for tensor in tensors if (number := self._find(tensor.untyped_storage())) is not None}
-        return sum([raw[0] for raw in map(self._allocations.__getitem__, found) if raw[3] > since])
+        return sum([made[0] for made in map(self._made.__getitem__, found) if made[3] > since])
 
     def close(self, place: Callable[[Any], Place | None]) -> History:
         """The history. What is freed from here on is not in it. `place` makes a place of each caller."""
-        numbers = {id(raw[5]): number for number, raw in enumerate(self._allocations)}
+        numbers = {id(reference): number for number, reference in enumerate(self._storages)}
         events = tuple([event if type(event) is int else ~numbers[id(event)] for event in self._events])
-        allocations = tuple([Allocation(size, name, place(by), run, host) for size, name, by, run, host, _ in self._allocations])
-        history = History(allocations, events, tuple(self._phases))
         # References and their callbacks are a cycle, which only the garbage collector would find.
-        self._allocations.clear()
+        self._storages.clear()
         self._events.clear()
-        return history
+        return History(self._made, events, tuple(self._phases), place)
 
     def _find(self, storage: UntypedStorage) -> int | None:
         number = self._known.get(id(storage))
-        return number if number is None or self._allocations[number][5]() is storage else None
-
-    def _add(
-        self,
-        storage: UntypedStorage,
-        operator: str,
-        caller: object,
-        tensor: Tensor,
-        watch: weakref.ref[UntypedStorage] | None = None,
-    ) -> None:
-        size = storage.nbytes()
-        if not size:
-            return  # of no bytes nothing is allocated
-        allocations, events = self._allocations, self._events
-        number = self._known[id(storage)] = len(allocations)
-        reference = watch or weakref.ref(storage, events.append)
-        allocations.append((size, operator, caller, self.runs, not tensor.is_meta, reference))
-        events.append(number)
-
-
-def curve(history: History) -> list[int]:
-    """The live bytes after each event."""
-    return list(accumulate(history.sizes))
+        return number if number is None or self._storages[number]() is storage else None
 
 
 def peak(history: History, span: range | None = None) -> Peak:
     """The highest sum of live bytes in a stretch of the history, what lives when it begins included."""
     span = history.span() if span is None else span
     first = max(span.start - 1, 0)
-    live = curve(history)[first : span.stop]
+    live = history.live[first : span.stop]
     if not live:
         return Peak()
     highest = max(live)
     event = first + live.index(highest)
     n = history.events[event]
-    made = history.allocations[n] if n >= 0 else _NOTHING
+    made = history.allocation(n) if n >= 0 else _NOTHING
     phase = next((phase.name for phase in reversed(history.phases) if phase.start <= event), "")
     return Peak(highest, made.place.path if made.place else "", made.operator, phase, event)
 
@@ -206,12 +205,8 @@ _NOTHING = Allocation(0, "", None, 0, False)
 
 def live_by_run(history: History) -> dict[int, int]:
     """For each operator that allocated, by its number, the bytes that live just after that."""
-    live: dict[int, int] = {}
-    allocations = history.allocations
-    for n, now in zip(history.events, curve(history), strict=True):
-        if n >= 0:
-            live[allocations[n].run] = now
-    return live
+    made = history.made
+    return {made[n][3]: now for n, now in zip(history.events, history.live, strict=True) if n >= 0}
 
 
 def alive(history: History, event: int) -> list[int]:
@@ -227,12 +222,12 @@ def alive(history: History, event: int) -> list[int]:
 
 def bytes_of(history: History, numbers: Iterable[int]) -> int:
     """The sum of the sizes of these allocations."""
-    return sum(history.allocations[n].bytes for n in numbers)
+    return sum(history.made[n][0] for n in numbers)
 
 
 def split(history: History, event: int, kinds: Sequence[str]) -> dict[str, int]:
     """The bytes that live just after an event, by the kind that `kinds` gives each allocation."""
     sums: dict[str, int] = {}
     for n in alive(history, event):
-        sums[kinds[n]] = sums.get(kinds[n], 0) + history.allocations[n].bytes
+        sums[kinds[n]] = sums.get(kinds[n], 0) + history.made[n][0]
     return sums

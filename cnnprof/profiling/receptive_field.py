@@ -91,7 +91,7 @@ class ReceptiveFields:
         rule = operator.rule
         if not self._tainted and rule is not None:
             if operator.passes_on and (rule is elementwise or not args[5]):
-                if self._passed_on(rule, args, kwargs, outputs):
+                if self._passed_on(operator, args, kwargs, outputs):
                     return
             elif args and not operator.writes and getattr(args[0], _MARK, None) is not None:
                 self._set(outputs, rule(_mark_of, outputs, *args, **kwargs))
@@ -100,14 +100,12 @@ class ReceptiveFields:
         if any(self._look(tensor) is not None for tensor in given):
             self._apply(operator, args, kwargs, outputs, given)
 
-    def _passed_on(self, rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> bool:
+    def _passed_on(self, operator: Followed, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> bool:
         """Whether there is nothing to do but to pass on what one or two operands depend on, which is mostly so."""
-        made = outputs[0]
+        values = (*args, *kwargs.values()) if kwargs else args
         found: Dependence | None = None
         source: Any = None
-        in_place = False
-        for value in (*args, *kwargs.values()) if kwargs else args:
-            in_place = in_place or value is made
+        for value in values:
             known = getattr(value, _MARK, None)
             if known is not None and known is not found:
                 if found is None:
@@ -116,9 +114,12 @@ class ReceptiveFields:
                     return False
         if found is None:
             return True
+        made = outputs[0]
         if made is source:
             return found is getattr(made, _MARK)
-        if in_place or made.shape != source.shape or (len(outputs) > 1 and rule is elementwise):
+        if operator.writes or made is values[0] or made.shape != source.shape:
+            return False
+        if len(outputs) > 1 and operator.rule is elementwise:
             return False
         self._mark(made, found)
         return True

@@ -142,10 +142,11 @@ def without_data(modules: Collection[nn.Module]) -> Iterator[None]:
 def _with_data(modules: Iterable[nn.Module]) -> Iterator[_Place]:
     """Where parameters and buffers are that have data, and their names there."""
     for module in modules:
-        if (module._parameters or module._buffers) and not isinstance(module, torch.jit.ScriptModule):  # which has them in C++
-            for own in (module._parameters, module._buffers):
-                for name, tensor in own.items():
-                    if type(tensor) in _LAZY:
-                        raise CnnprofError("a lazy module gets its sizes from its first call: run it once on an input")
-                    if tensor is not None and not tensor.is_meta:
-                        yield own, name, tensor
+        for own in (module._parameters, module._buffers):
+            for name, tensor in own.items():
+                if tensor is None or (tensor.is_meta and type(tensor) not in _LAZY):
+                    continue
+                if type(tensor) in _LAZY:
+                    raise CnnprofError("a lazy module gets its sizes from its first call: run it once on an input")
+                if not isinstance(module, torch.jit.ScriptModule):  # which has them in C++
+                    yield own, name, tensor

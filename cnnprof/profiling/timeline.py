@@ -9,7 +9,7 @@ from torch import nn
 
 from cnnprof.errors import UsageError, did_you_mean
 from cnnprof.profiling.inputs import Given
-from cnnprof.profiling.ledger import History, alive, curve, split
+from cnnprof.profiling.ledger import History, alive, split
 from cnnprof.profiling.memory import Peak, Split
 from cnnprof.profiling.profile import Layer, Profile
 from cnnprof.profiling.profiler import measure
@@ -99,7 +99,7 @@ def _paths(root: Layer) -> list[str]:
 
 def _points(history: History, kinds: tuple[str, ...], span: range) -> tuple[Point, ...]:
     """The events of a stretch; what lived before it is one point at its beginning."""
-    live = curve(history)
+    live = history.live
     phases = {phase.start: phase.name for phase in history.phases}
     phase = next((name for start, name in sorted(phases.items(), reverse=True) if start <= span.start), "forward")
     found = [Point(phase, "", "", "", live[span.start - 1], live[span.start - 1])] if span.start else []

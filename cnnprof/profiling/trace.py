@@ -118,7 +118,7 @@ _SEQUENCES = 3
 _NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
 
 
-class _Operator(NamedTuple):
+class Operator(NamedTuple):
     """What a trace needs to know of an operator."""
 
     name: str
@@ -133,16 +133,16 @@ class _Operator(NamedTuple):
     followed: Followed | None
 
 
-class _Operators(dict[Any, _Operator]):
+class _Operators(dict[Any, Operator]):
     """The operators, each looked up when it first runs."""
 
-    def __missing__(self, func: Any) -> _Operator:
+    def __missing__(self, func: Any) -> Operator:
         name, known = func.__name__.partition(".")[0], RULES[func]
         # A tensor that is made of numbers in Python comes to light as the input and the output of lift_fresh.
         new = name == "lift_fresh" or (writes(func) if known is None else known.writes)
         moves = known is None or name.startswith(("resize", "set_"))
         products = _unknown if known is None else known.products or _none
-        made = self[func] = _Operator(name, None if known is None else known.output, products, new, moves, followed(func))
+        made = self[func] = Operator(name, None if known is None else known.output, products, new, moves, followed(func))
         return made
 
 
@@ -154,7 +154,7 @@ def _unknown(args: Any, kwargs: Any, output: Any) -> None:
     return None
 
 
-_OPERATORS = _Operators()
+OPERATORS = _Operators()
 
 
 _EMPTY = torch.ops.aten.empty.memory_format
@@ -293,24 +293,29 @@ class Trace(MetaMode):
         if call.named:
             self.name_functions(True)
 
-    def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What a module's `forward` returns, with the two hooks around it, as torch calls them where there are no others."""
+    def call(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], forward: Callable[..., Any] | None = None
+    ) -> Any:
+        """What a module's `forward` returns, with the two hooks around it, as torch calls them where there are no others.
+
+        Another `forward` has to do the same as the module's own.
+        """
         try:
             args = self.enter(module, args) or args
-            output = module.forward(*args, **kwargs)
+            output = (forward or module.forward)(*args, **kwargs)
         except Exception:
             self.leave(module, args, None)
             raise
         self.leave(module, args, kwargs, output)
         return output
 
-    def layer(self, module: nn.Module, x: Tensor, func: Any, args: tuple[Any, ...]) -> Tensor | None:
+    def layer(self, module: nn.Module, x: Tensor, operator: Operator, args: tuple[Any, ...]) -> Tensor | None:
         """The output of a layer that does nothing but to run that operator, noted as the hooks and the mode would note it.
 
         The operator may make one tensor that has bytes. None, and nothing is noted, where its rule has no answer. No mode may be
         active.
         """
-        name, make, products, new, _, following = _OPERATORS[func]
+        name, make, products, new, _, following = operator
         if make is None or following is None:
             return None
         try:
@@ -332,7 +337,7 @@ class Trace(MetaMode):
         ledger = self.ledger
         run = ledger.runs = ledger.runs + 1
         operation = Operation(name, (), (), 0, terms or (), terms is not None, NO_FIELD, run)
-        inputs, sizes, field = self.shapes((x,)), self.shapes(outputs), self.fields.of(outputs)
+        inputs, sizes, field = self.shape(x), self.shape(output), self.fields.of(outputs)
         call = Call(module, run - 1, self.naming, number, True, "", inputs, sizes, 0, field, [operation])
         if new:
             call.output_bytes = operation.output_bytes = ledger.add(output, name, call)
@@ -400,7 +405,7 @@ class Trace(MetaMode):
         kwargs = kwargs or {}
         if func is _EMPTY and args[0] == [0]:
             return self.answer(func, args, kwargs)  # a reserve of no bytes, which torch.batch_norm makes for cuDNN
-        name, make, products, new, moves, following = _OPERATORS[func]
+        name, make, products, new, moves, following = OPERATORS[func]
         call = self.stack[-1]
         noted = len(call.events)
         try:
@@ -446,9 +451,13 @@ class Trace(MetaMode):
 
     def shapes(self, tensors: Sequence[Tensor]) -> tuple[Shape, ...]:
         """Their shapes without the batch dimension."""
-        if len(tensors) != 1:
-            return tuple([of_sample(tuple(tensor.shape), self.batch) for tensor in tensors])
-        shape = tensors[0].shape
+        if len(tensors) == 1:
+            return self.shape(tensors[0])
+        return tuple([of_sample(tuple(tensor.shape), self.batch) for tensor in tensors])
+
+    def shape(self, tensor: Tensor) -> tuple[Shape]:
+        """The same of one tensor."""
+        shape = tensor.shape
         known = self._shapes.get(shape)
         if known is None:
             known = self._shapes[shape] = (of_sample(tuple(shape), self.batch),)

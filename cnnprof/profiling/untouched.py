@@ -117,19 +117,20 @@ class _Kept:
                 self.torchs.append((attributes, attributes.copy()))
             else:
                 self.users.append(_state(attributes))
-            if attributes.get("training", module.training) is not training:
-                if "training" in attributes:
+            if "training" in attributes:
+                if attributes["training"] is not training:
                     self.switched.append(attributes)
                     attributes["training"] = training  # `__setattr__` of a module takes ten times as long
-                else:
-                    self.scripted.append(module)
-                    module.training = training
+            elif module.training is not training:
+                self.scripted.append(module)
+                module.training = training
             if isinstance(module, nn.DataParallel):
                 self.spread.append((module, module.device_ids))
                 module.device_ids = []
-            start = f"{path}." if path else ""
-            below = [(part, start + name) for name, part in module._modules.items() if part is not None]
-            waiting += reversed(below)
+            if module._modules:
+                start = f"{path}." if path else ""
+                below = [(part, start + name) for name, part in module._modules.items() if part is not None]
+                waiting += reversed(below)
 
     def put_back(self, training: bool, first_hook: int) -> None:
         """Makes all as it was, without the hooks from that number on."""
