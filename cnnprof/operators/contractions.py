@@ -73,6 +73,30 @@ def safe_softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Made:
     return softmax(x, dim) if dtype is None else None
 
 
+def normalized(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Made:
+    """The first output of `batch_norm`."""
+    dtype, shape = x.dtype, x.shape
+    contiguous = x.is_contiguous()
+    if not floating(x) or not (contiguous or ordered(x)) or len(shape) < 2 or 0 in shape:
+        return None
+    channels = shape[1]
+    if not training if mean is None else training and x.numel() == channels:
+        return None  # without statistics, or with those of one value: torch refuses
+    for tensor in (weight, bias, mean, variance):
+        if tensor is not None and (tensor.dtype is not dtype or tensor.shape != (channels,)):
+            return None
+    return x.clone() if contiguous else empty(shape, x)  # a clone takes half as long
+
+
 def batch_norm(
     x: Tensor,
     weight: Tensor | None,
@@ -87,21 +111,14 @@ def batch_norm(
 
     Outside of training these two are empty, as the kernel of the CPU has it; that of the meta device makes room for them.
     """
-    dtype, shape = x.dtype, x.shape
-    contiguous = x.is_contiguous()
-    if not floating(x) or not (contiguous or ordered(x)) or len(shape) < 2 or 0 in shape:
+    made = normalized(x, weight, bias, mean, variance, training, momentum, eps)
+    if made is None:
         return None
-    channels = shape[1]
-    if not training if mean is None else training and x.numel() == channels:
-        return None  # without statistics, or with those of one value: torch refuses
-    for tensor in (weight, bias, mean, variance):
-        if tensor is not None and (tensor.dtype is not dtype or tensor.shape != (channels,)):
-            return None
-    kept = _statistics(dtype)
-    made = x.clone() if contiguous else empty(shape, x)  # a clone takes half as long
+    kept = _statistics(x.dtype)
     if not training:
         nothing = torch.empty(0, dtype=kept, device=META)
         return made, nothing, nothing
+    channels = x.shape[1]
     return made, torch.empty(channels, dtype=kept, device=META), torch.empty(channels, dtype=kept, device=META)
 
 

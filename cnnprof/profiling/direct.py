@@ -22,6 +22,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 from torch.nn.modules import module as module_hooks
 
+from cnnprof.operators.contractions import normalized
 from cnnprof.profiling.trace import COMPILER, OPERATORS, Operator, Trace
 
 Called: TypeAlias = "tuple[Operator, tuple[Any, ...]] | None"
@@ -50,7 +51,7 @@ def _convolution(rank: int) -> Layer:
 
 
 def _batch_norm(*ranks: int) -> Layer:
-    operator = OPERATORS[aten.native_batch_norm.default]
+    operator = OPERATORS[aten.native_batch_norm.default]._replace(make=normalized)  # of the other outputs the layer makes nothing
 
     def batch_norm(layer: Any, x: Tensor) -> Called:
         momentum, eps = layer.momentum, layer.eps

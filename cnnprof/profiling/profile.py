@@ -1,4 +1,4 @@
-"""The result of profiling a network: a frozen tree of layers and what each of them costs.
+"""The result of profiling a network: a tree of layers and what each of them costs.
 
 Nothing here measures or prints: the profiler builds these objects, the renderers, `compare` and `check` read them.
 """
@@ -30,9 +30,12 @@ FieldStride: TypeAlias = "tuple[int | Fraction | None, ...] | None"
 """The same for strides: fractions after a transposed convolution, None where there are no neighbours or it is not known."""
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(unsafe_hash=True)
 class Cost:
-    """What a layer, or a sum of layers, costs. Costs add: a container's is the sum of its children's."""
+    """What a layer, or a sum of layers, costs. Costs add: a container's is the sum of its children's.
+
+    Never changed once it is made, nor is a `Layer`. Only `Profile` is frozen: it takes twice as long to make what is.
+    """
 
     params: int = 0
     """Elements of the distinct parameters, each at its first owner."""
@@ -53,30 +56,6 @@ class Cost:
     peak_bytes: int = field(default=0, compare=False)
     """The largest sum of live bytes when it allocates in an inference pass, 0 where it does not: of a sum of layers the largest.
     It depends on what else lives then, so layers that are equal may differ in it."""
-
-    # What dataclass writes sets each field through object.__setattr__: five times as long, for thousands of rows.
-    def __init__(
-        self,
-        params: int = 0,
-        trainable_params: int = 0,
-        products: int = 0,
-        output_bytes: int = 0,
-        param_bytes: int = 0,
-        buffer_bytes: int = 0,
-        unknown: tuple[str, ...] = (),
-        retained_bytes: int = 0,
-        peak_bytes: int = 0,
-    ) -> None:
-        fields = self.__dict__
-        fields["params"] = params
-        fields["trainable_params"] = trainable_params
-        fields["products"] = products
-        fields["output_bytes"] = output_bytes
-        fields["param_bytes"] = param_bytes
-        fields["buffer_bytes"] = buffer_bytes
-        fields["unknown"] = unknown
-        fields["retained_bytes"] = retained_bytes
-        fields["peak_bytes"] = peak_bytes
 
     @property
     def complete(self) -> bool:
@@ -113,7 +92,7 @@ def total(costs: Iterable[Cost]) -> Cost:
 NOTHING = Cost()
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(unsafe_hash=True)
 class Layer:
     """One layer of the network, or a container of layers, as it was called."""
 
@@ -142,37 +121,9 @@ class Layer:
     stride: FieldStride = None
     """How many pixels neighbouring elements of the output are apart, along each axis."""
 
-    # As in Cost.
-    def __init__(
-        self,
-        path: str,
-        kind: str,
-        arguments: str,
-        depth: int,
-        input_shapes: tuple[Shape, ...],
-        output_shapes: tuple[Shape, ...],
-        cost: Cost = NOTHING,
-        param_shapes: tuple[Shape, ...] = (),
-        product_terms: tuple[Term, ...] = (),
-        note: str = "",
-        children: tuple[Layer, ...] = (),
-        receptive_field: FieldSize = None,
-        stride: FieldStride = None,
-    ) -> None:
-        fields = self.__dict__
-        fields["path"] = path
-        fields["kind"] = kind
-        fields["arguments"] = arguments
-        fields["depth"] = depth
-        fields["input_shapes"] = input_shapes
-        fields["output_shapes"] = output_shapes
-        fields["cost"] = total([child.cost for child in children]) if children else cost
-        fields["param_shapes"] = param_shapes
-        fields["product_terms"] = product_terms
-        fields["note"] = note
-        fields["children"] = children
-        fields["receptive_field"] = receptive_field
-        fields["stride"] = stride
+    def __post_init__(self) -> None:
+        if self.children:
+            self.cost = total([child.cost for child in self.children])
 
     @property
     def name(self) -> str:

@@ -312,17 +312,16 @@ class Trace(MetaMode):
     def layer(self, module: nn.Module, x: Tensor, operator: Operator, args: tuple[Any, ...]) -> Tensor | None:
         """The output of a layer that does nothing but to run that operator, noted as the hooks and the mode would note it.
 
-        The operator may make one tensor that has bytes. None, and nothing is noted, where its rule has no answer. No mode may be
-        active.
+        The operator makes one tensor. None, and nothing is noted, where its rule has no answer. No mode may be active.
         """
         name, make, products, new, _, following = operator
         if make is None or following is None:
             return None
         try:
-            made = make(*args)
+            output: Tensor | None = make(*args)
         except Exception:
             return None  # torch gets there too, and is told of as the rest is
-        if made is None:
+        if output is None:
             return None
         if not self.compiler and COMPILER in sys.modules:
             self.let_go()
@@ -330,10 +329,9 @@ class Trace(MetaMode):
             self.autocast = True
         number = self.called.get(module, 0)
         self.called[module] = number + 1
-        output: Tensor = made if type(made) is Tensor else made[0]
         outputs = (output,)
         self.fields.follow(following, args, _NO_KWARGS, outputs)
-        terms = products(args, _NO_KWARGS, made)
+        terms = products(args, _NO_KWARGS, output)
         ledger = self.ledger
         run = ledger.runs = ledger.runs + 1
         operation = Operation(name, (), (), 0, terms or (), terms is not None, NO_FIELD, run)
@@ -388,7 +386,7 @@ class Trace(MetaMode):
         """Completes the call of a function, and puts it where it belongs."""
         if call.events:
             call.callee, call.arguments = call_of(func, args, kwargs)
-            call.inputs = self.shapes(tensors_in((args, kwargs)))
+            call.inputs = self.shapes(tensors_in((args, kwargs)) if kwargs else tensors_in(args))
             outputs = tensors_in(output)
             call.outputs = self.shapes(outputs)
             call.output_bytes = self.ledger.fresh_bytes(outputs, call.start)
