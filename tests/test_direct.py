@@ -465,6 +465,43 @@ def test_functions_that_are_replaced_between_layers(owner: Any, name: str, direc
     assert same(one_after_another(), SIZE) == (6 if owner is nn.Sequential else 4)
 
 
+def twice_if_relu(torchs: Any) -> Any:
+    def wrapper(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        output = torchs(module, *args, **kwargs)
+        return output * 2 if isinstance(module, nn.ReLU) else output
+
+    return wrapper
+
+
+@pytest.mark.parametrize("name", ["__call__", "_call_impl", "_wrapped_call_impl"])
+@pytest.mark.parametrize("owner", [nn.Module, nn.ReLU])
+@pytest.mark.parametrize("early", [True, False])
+def test_calls_that_are_replaced(owner: Any, name: str, early: bool) -> None:
+    """What is called is looked at where it is called, in a row too."""
+
+    def replace(m: Any, x: Tensor) -> Tensor:
+        setattr(owner, name, twice_if_relu(getattr(owner, name)))
+        return x
+
+    def profiled(directly: bool) -> Any:
+        before = owner.__dict__.get(name)
+        try:
+            if early:
+                replace(None, torch.empty(0))
+            return noted(one_after_another() if early else one_after_another(replace), SIZE, directly=directly)[0]
+        finally:
+            delattr(owner, name) if before is None else setattr(owner, name, before)
+
+    assert profiled(True) == profiled(False)
+
+
+@pytest.mark.parametrize("name", ["_call_impl", "_compiled_call_impl", "forward"])
+def test_a_call_of_its_own(name: str) -> None:
+    made = one_after_another()
+    setattr(made.relu, name, lambda x: x * 3)
+    assert same(made, SIZE) == 4
+
+
 def test_a_sequential_with_a_forward_of_its_own() -> None:
     made = one_after_another()
     made.layers.forward = lambda x: made.layers[2](made.layers[0](x))

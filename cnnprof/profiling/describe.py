@@ -24,12 +24,7 @@ _OMITTED = frozenset({"device", "dtype", "input_size"})
 
 def kind_of(module: nn.Module) -> str:
     """`Conv2d`: the class, or what the module calls itself."""
-    cls = type(module)
-    return cls.__name__ if cls._get_name is _BY_CLASS else str(module._get_name())
-
-
-_BY_CLASS = nn.Module._get_name
-"""Which says the class, and is asked for each row."""
+    return str(module._get_name())
 
 
 def arguments_of(module: nn.Module) -> str:

@@ -132,6 +132,10 @@ class _Way:
 
 
 _METHODS = ("forward", "_conv_forward", "_check_input_dim")
+_CALLS = ("_call_impl", "_compiled_call_impl")
+_OWN = frozenset((*_METHODS, *_CALLS))
+"""What a layer may have of its own in the place of its class's."""
+_CALLED = _Way((nn.Module, "_wrapped_call_impl"))
 _SEQUENTIAL = _Way((nn.Sequential, "forward"), (nn.Sequential, "__iter__"))
 
 
@@ -175,7 +179,7 @@ def direct(trace: Trace) -> Iterator[None]:
                 if output is not None:
                     return output
             elif type(module) is nn.Sequential and _SEQUENTIAL.is_torchs() and "forward" not in module.__dict__:
-                return trace.call(module, args, kwargs, partial(_one_by_one, trace, module))
+                return trace.call(module, args, kwargs, partial(_one_by_one, trace, call, module))
         return trace.call(module, args, kwargs)
 
     compiler = COMPILER in sys.modules
@@ -198,8 +202,8 @@ def _tell_compiler(call: Callable[..., Any], torchs: Callable[..., Any]) -> None
                     setattr(module, variable, torchs)
 
 
-def _one_by_one(trace: Trace, layers: nn.Sequential, x: Any) -> Any:
-    """What `forward` of `nn.Sequential` returns.
+def _one_by_one(trace: Trace, call: Callable[..., Any], layers: nn.Sequential, x: Any) -> Any:
+    """What `forward` of `nn.Sequential` returns. Each layer is run as `call` would run it.
 
     From one direct layer to the next nobody can put in anything, so it is enough to look before the first of them. As in torch's,
     nothing but `x` may hold on to a tensor, or it would be freed later.
@@ -211,9 +215,12 @@ def _one_by_one(trace: Trace, layers: nn.Sequential, x: Any) -> Any:
             with _no_functions(), _no_modes():
                 for module in rest:
                     kind = _KINDS.get(type(module))
-                    if kind is None or not _unhooked(module) or not (kind[1] in seen or kind[1].is_torchs()):
+                    if kind is None or not _unhooked(module):
                         break
-                    seen.add(kind[1])
+                    if kind[1] not in seen:
+                        if not (_leads_to(call, type(module)) and kind[1].is_torchs()):
+                            break
+                        seen.add(kind[1])
                     if (output := _output(trace, kind[0], module, x)) is None:
                         break
                     x = output
@@ -228,9 +235,16 @@ def _one_by_one(trace: Trace, layers: nn.Sequential, x: Any) -> Any:
 _END: Any = object()
 
 
+def _leads_to(call: Callable[..., Any], cls: Any) -> bool:
+    """Whether it is what runs when a layer of that class is called."""
+    if cls.__call__ is not cls._wrapped_call_impl or cls._compiled_call_impl is not None:
+        return False
+    return cls._call_impl is call and _CALLED.is_torchs()
+
+
 def _output(trace: Trace, layer: Layer, module: nn.Module, x: Tensor) -> Tensor | None:
     """What the layer returns, as plain a tensor as it was given, noted; None where torch has to go its way."""
-    if module._modules or not module.__dict__.keys().isdisjoint(_METHODS):
+    if module._modules or not module.__dict__.keys().isdisjoint(_OWN):
         return None
     try:
         called = layer(module, x)

@@ -178,7 +178,7 @@ class Ledger:
         # References and their callbacks are a cycle, which only the garbage collector would find.
         self._storages.clear()
         self._events.clear()
-        return History(self._made, events, tuple(self._phases), place)
+        return History(tuple(self._made), events, tuple(self._phases), place)
 
     def _find(self, storage: UntypedStorage) -> int | None:
         number = self._known.get(id(storage))
