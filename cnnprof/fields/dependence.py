@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -26,8 +25,7 @@ MOST_VARIANTS = 1024
 """Beyond it channels are told apart no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """The receptive field of a tensor's elements, axis by axis."""
 
     size: tuple[int | Literal["all"] | None, ...] | None
@@ -69,14 +67,16 @@ class Dependence:
         """The axes of the input."""
         return range(len(self.variants[0]))
 
-    @property
     def field(self) -> Field:
         """The receptive field."""
         if self._field is None:
             sizes: list[int | Literal["all"] | None] = []
             strides: list[int | Fraction | None] = []
+            before: tuple[Reach, ...] = ()
             for axis, along in enumerate(zip(*self.variants, strict=True)):
-                pixels, step = _largest(along)
+                if along != before:  # mostly it is as high as wide
+                    pixels, step = _largest(along)
+                    before = along
                 sizes.append(pixels)
                 strides.append(step if step is None or axis in self.layout else self._apart(axis, step))
             nothing = [None] * len(sizes) if sizes else None

@@ -170,12 +170,13 @@ def convolution(
     groups: int,
 ) -> Found:
     known = look(x)
-    others = list(filter(None, (look(weight), look(bias))))
+    of_weight, of_bias = look(weight), look(bias)
     if known is None:
+        others = list(filter(None, (of_weight, of_bias)))
         return unknown(made[0].dim(), others) if others else None
     if known.labels is not None or known.layout[1] is not None:
         known = _channels(known, x.shape, groups, made[0].shape[1])
-    _, _, *kernel = weight.shape
+    kernel = tuple(weight.shape)[2:]
     if max(kernel) == max(stride) == 1 and not any(padding):
         found = known  # each position reads itself
     else:
@@ -184,7 +185,7 @@ def convolution(
             stride, padding, dilation = ([*given] * (rank // len(given)) for given in (stride, padding, dilation))
         sizes = zip(kernel, stride, padding, dilation, strict=True)
         found = windowed(known, x, made[0], transposed if is_transposed else window, sizes)
-    return blended(found, others) if others else found
+    return blended(found, (of_weight, of_bias))
 
 
 def pool(rank: int) -> Callable[..., Found]:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from cnnprof.operators.products import term
 from cnnprof.profiling.counting import Counted, Counting, InexpressibleError, Terms, counted, plain, times, together
-from cnnprof.profiling.trace import Call, Operation
+from cnnprof.profiling.trace import AnyCall, Operation
 from cnnprof.profiling.witness import Invocation, Seen, Witness
 
 Rule: TypeAlias = Callable[[Invocation], Terms]
@@ -25,7 +25,7 @@ Rule: TypeAlias = Callable[[Invocation], Terms]
 def counting(trace: Witness, module: nn.Module) -> Counting:
     """The function that counts a row as fvcore does."""
 
-    def count(call: Call) -> Counted:
+    def count(call: AnyCall) -> Counted:
         return together(counted("fvcore", terms_of, operation, trace.seen(operation)) for operation in call.operations())
 
     return count

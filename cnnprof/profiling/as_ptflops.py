@@ -30,7 +30,7 @@ from cnnprof.profiling.counting import (
     times,
     together,
 )
-from cnnprof.profiling.trace import Call, Operation
+from cnnprof.profiling.trace import AnyCall, Operation
 from cnnprof.profiling.witness import Invocation, Seen, Witness
 
 Rule: TypeAlias = Callable[[Any, Invocation], Terms]
@@ -41,7 +41,7 @@ def counting(trace: Witness, module: nn.Module) -> Counting:
     """The function that counts a row as ptflops does."""
     places_of = places(module)
 
-    def count(call: Call) -> Counted:
+    def count(call: AnyCall) -> Counted:
         counts = [counted("ptflops", _of_operation, operation, trace.seen(operation)) for operation in call.operations()]
         layer, seen = call.callee, trace.invocation(call)
         rule = _MODULES.get(type(layer))

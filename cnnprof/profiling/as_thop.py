@@ -13,7 +13,7 @@ from torch import nn
 
 from cnnprof.operators.products import term
 from cnnprof.profiling.counting import NOTHING, Counted, Counting, InexpressibleError, Terms, counted, places, plain, several, times
-from cnnprof.profiling.trace import Call
+from cnnprof.profiling.trace import AnyCall
 from cnnprof.profiling.witness import Invocation, Witness
 
 Rule: TypeAlias = Callable[[Any, Invocation], Terms]
@@ -23,7 +23,7 @@ def counting(trace: Witness, module: nn.Module) -> Counting:
     """The function that counts a row as thop does."""
     places_of = places(module)
 
-    def count(call: Call) -> Counted:
+    def count(call: AnyCall) -> Counted:
         layer, seen = call.callee, trace.invocation(call)
         rule = _RULES.get(type(layer))
         if rule is None or seen is None or not isinstance(layer, nn.Module):

@@ -17,7 +17,7 @@ from cnnprof.nets.layers import LocallyConnected2d
 from cnnprof.operators.products import term
 from cnnprof.profiling import as_fvcore, as_ptflops, as_thop
 from cnnprof.profiling.counting import Counted, Counting, products_of_call
-from cnnprof.profiling.trace import Call, Trace
+from cnnprof.profiling.trace import AnyCall, Trace
 from cnnprof.profiling.witness import Invocation, Seen, Witness
 
 _T = TypeVar("_T", bound=Trace)
@@ -42,7 +42,7 @@ def products(trace: Trace, module: nn.Module) -> Counting:
 def flops(trace: Trace, module: nn.Module) -> Counting:
     """Two for each product: the multiplication and the addition after it."""
 
-    def count(call: Call) -> Counted:
+    def count(call: AnyCall) -> Counted:
         terms, unknown = products_of_call(call)
         return tuple([(2, *factors) for factors in terms]), unknown
 
@@ -52,7 +52,7 @@ def flops(trace: Trace, module: nn.Module) -> Counting:
 def with_biases(trace: Witness, module: nn.Module) -> Counting:
     """Products, and one addition for each element of an output to which a bias is added."""
 
-    def count(call: Call) -> Counted:
+    def count(call: AnyCall) -> Counted:
         terms, unknown = products_of_call(call)
         local = isinstance(call.callee, LocallyConnected2d)
         sums = [added for operation in call.operations() for added in _biases(operation.operator, trace.seen(operation), local)]

@@ -12,14 +12,14 @@ from torch import nn
 
 from cnnprof.operators.products import term
 from cnnprof.profiling.profile import Term
-from cnnprof.profiling.trace import Call
+from cnnprof.profiling.trace import AnyCall, LayerCall
 
 Terms: TypeAlias = tuple[Term, ...]
 
 Counted: TypeAlias = "tuple[Terms, tuple[str, ...]]"
 """The terms of a count, and the names of what makes it a lower bound."""
 
-Counting: TypeAlias = Callable[[Call], Counted]
+Counting: TypeAlias = Callable[[AnyCall], Counted]
 """Counts a row."""
 
 NOTHING: Counted = ((), ())
@@ -29,14 +29,13 @@ class InexpressibleError(Exception):
     """What a tool counts here does not follow from what a trace sees. Says for what: `einsum`."""
 
 
-def products_of_call(call: Call) -> Counted:
+def products_of_call(call: AnyCall) -> Counted:
     """The terms of a row's products, and the operators that are in no table."""
-    operations = call.operations()
-    if len(operations) == 1 and operations[0].known:  # nearly always
-        return operations[0].terms, ()
+    if isinstance(call, LayerCall) and call.known:  # nearly always
+        return call.terms, ()
     terms: list[tuple[int, ...]] = []
     unknown: dict[str, None] = {}
-    for operation in operations:
+    for operation in call.operations():
         terms += operation.terms
         if not operation.known:
             unknown[operation.operator] = None

@@ -24,7 +24,17 @@ _OMITTED = frozenset({"device", "dtype", "input_size"})
 
 def kind_of(module: nn.Module) -> str:
     """`Conv2d`: the class, or what the module calls itself."""
-    return str(module._get_name())
+    cls = type(module)
+    known = _NAMES.get(cls)
+    if known is None:
+        known = str(module._get_name())
+        if cls._get_name is nn.Module._get_name:
+            _NAMES[cls] = known
+    return known
+
+
+_NAMES: dict[type[nn.Module], str] = {}
+"""Those that are the same for all modules of a class."""
 
 
 def arguments_of(module: nn.Module) -> str:
@@ -33,14 +43,16 @@ def arguments_of(module: nn.Module) -> str:
     For torch's own classes from their signature, for any other what `extra_repr` says.
     """
     cls: Any = type(module)
-    if "parametrizations" in module._modules:
+    attributes = module.__dict__
+    parts = attributes.get("_modules")
+    if parts and "parametrizations" in parts:
         cls = cls.__bases__[0]  # torch made it a class of its own: ParametrizedConv2d
     signature = _signature(cls)
     if signature is None:
         return module.extra_repr()
-    own = module._parameters
+    own = attributes["_parameters"]
     bias = own["bias"] is not None if "bias" in own else _ABSENT  # the argument `bias` says whether there is one
-    values = tuple(map(module.__dict__.get, signature, repeat(_ABSENT)))
+    values = tuple(map(attributes.get, signature, repeat(_ABSENT)))
     try:
         return _written_arguments(cls, bias, *values)
     except TypeError:  # a value that cannot be looked up, a list for one

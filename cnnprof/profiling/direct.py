@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from operator import attrgetter
 from types import BuiltinFunctionType, ModuleType
 from typing import Any, TypeAlias
 
@@ -25,10 +26,10 @@ from torch.nn.modules import module as module_hooks
 from cnnprof.operators.contractions import normalized
 from cnnprof.profiling.trace import COMPILER, OPERATORS, Operator, Trace
 
-Called: TypeAlias = "tuple[Operator, tuple[Any, ...]] | None"
-"""An operator and its arguments; None where it is not that simple."""
-Layer: TypeAlias = Callable[[Any, Tensor], Called]
-"""What a layer calls, in `eval()`, with that input."""
+Called: TypeAlias = "tuple[Operator | None, tuple[Any, ...]] | None"
+"""An operator, or none, and its arguments; None where it is not that simple."""
+Layer: TypeAlias = Callable[[dict[str, Any], Tensor], Called]
+"""What a layer of those attributes calls, in `eval()`, with that input. To ask a module for one takes five times as long."""
 
 aten = torch.ops.aten
 
@@ -36,12 +37,12 @@ aten = torch.ops.aten
 def _convolution(rank: int) -> Layer:
     operator, nothing = OPERATORS[aten.convolution.default], (0,) * rank
 
-    def convolution(layer: Any, x: Tensor) -> Called:
-        padding = layer.padding
-        if x.dim() != rank + 2 or layer.padding_mode != "zeros" or type(padding) is str:
+    def convolution(layer: dict[str, Any], x: Tensor) -> Called:
+        padding = layer["padding"]
+        if x.dim() != rank + 2 or layer["padding_mode"] != "zeros" or type(padding) is str:
             return None
-        stride, dilation, groups = layer.stride, layer.dilation, layer.groups
-        own = layer._parameters
+        stride, dilation, groups = layer["stride"], layer["dilation"], layer["groups"]
+        own = layer["_parameters"]
         weight, bias = own["weight"], own["bias"]
         if type(weight) not in _PLAIN or type(bias) not in _PLAIN or not _are_ints((*stride, *padding, *dilation, groups)):
             return None
@@ -53,11 +54,11 @@ def _convolution(rank: int) -> Layer:
 def _batch_norm(*ranks: int) -> Layer:
     operator = OPERATORS[aten.native_batch_norm.default]._replace(make=normalized)  # of the other outputs the layer makes nothing
 
-    def batch_norm(layer: Any, x: Tensor) -> Called:
-        momentum, eps = layer.momentum, layer.eps
-        if layer.training or x.dim() not in ranks or type(eps) is not float or eps < 0 or type(momentum) not in _MOMENTA:
+    def batch_norm(layer: dict[str, Any], x: Tensor) -> Called:
+        momentum, eps = layer["momentum"], layer["eps"]
+        if layer["training"] or x.dim() not in ranks or type(eps) is not float or eps < 0 or type(momentum) not in _MOMENTA:
             return None
-        own, kept = layer._parameters, layer._buffers
+        own, kept = layer["_parameters"], layer["_buffers"]
         weight, bias, mean, variance = own["weight"], own["bias"], kept["running_mean"], kept["running_var"]
         if type(weight) not in _PLAIN or type(bias) not in _PLAIN or type(mean) is not Tensor or type(variance) is not Tensor:
             return None
@@ -70,17 +71,21 @@ def _activation(func: Any, func_in_place: Any = None) -> Layer:
     operator = OPERATORS[func]
     in_place = None if func_in_place is None else OPERATORS[func_in_place]
 
-    def activation(layer: Any, x: Tensor) -> Called:
-        return (in_place if in_place is not None and layer.inplace else operator), (x,)
+    def activation(layer: dict[str, Any], x: Tensor) -> Called:
+        return (in_place if in_place is not None and layer["inplace"] else operator), (x,)
 
     return activation
 
 
-def _hardtanh(layer: Any, x: Tensor) -> Called:
-    low, high = layer.min_val, layer.max_val
+def _identity(layer: dict[str, Any], x: Tensor) -> Called:
+    return None, ()
+
+
+def _hardtanh(layer: dict[str, Any], x: Tensor) -> Called:
+    low, high = layer["min_val"], layer["max_val"]
     if type(low) is not float or type(high) is not float or low > high:
         return None
-    return OPERATORS[aten.hardtanh_.default if layer.inplace else aten.hardtanh.default], (x, low, high)
+    return OPERATORS[aten.hardtanh_.default if layer["inplace"] else aten.hardtanh.default], (x, low, high)
 
 
 _PLAIN = frozenset({Tensor, nn.Parameter, type(None)})
@@ -109,8 +114,9 @@ LAYERS: dict[type[nn.Module], tuple[Layer, ModuleType, str]] = {
     nn.Hardsigmoid: (_activation(aten.hardsigmoid.default, aten.hardsigmoid_.default), torch._C._nn, "hardsigmoid"),
     nn.Sigmoid: (_activation(aten.sigmoid.default), torch, "sigmoid"),
     nn.Tanh: (_activation(aten.tanh.default), torch, "tanh"),
+    nn.Identity: (_identity, torch, ""),
 }
-"""What convolutional networks have most of, and the function of torch's that each ends in: where it is, and its name."""
+"""What convolutional networks have most of, and the function of torch's that each ends in, if any: where it is, and its name."""
 
 
 class _Way:
@@ -118,16 +124,23 @@ class _Way:
 
     def __init__(self, *places: tuple[type[nn.Module] | ModuleType, str]) -> None:
         self.places = tuple(place for place in places if hasattr(*place))
-        self.torchs: list[Any] = []
-        """The functions that were found to be torch's."""
+        self.torchs: list[tuple[Any, Callable[[Any], Any], Any]] = []
+        """Those places by owner, what looks there, and the functions that were found to be torch's."""
 
     def is_torchs(self) -> bool:
         """Whether nobody has put functions of their own in it."""
-        functions = [getattr(owner, name) for owner, name in self.places]
-        if functions != self.torchs:
-            if not all(_is_torchs(*place, function) for place, function in zip(self.places, functions, strict=True)):
-                return False
-            self.torchs = functions
+        for owner, functions, torchs in self.torchs:
+            if functions(owner) != torchs:
+                break
+        else:
+            if self.torchs:
+                return True
+        if not all(_is_torchs(owner, name, getattr(owner, name)) for owner, name in self.places):
+            return False
+        names: dict[Any, list[str]] = {}
+        for owner, name in self.places:
+            names.setdefault(owner, []).append(name)
+        self.torchs = [(owner, get := attrgetter(*those), get(owner)) for owner, those in names.items()]
         return True
 
 
@@ -141,7 +154,8 @@ _SEQUENTIAL = _Way((nn.Sequential, "forward"), (nn.Sequential, "__iter__"))
 
 def _way(kind: type[nn.Module], home: ModuleType, function: str) -> _Way:
     methods = [(kind, name) for name in (*_METHODS, "__getattr__")]
-    return _Way(*methods, *[(owner, name) for owner in (home, F) for name in (function, f"{function}_")])
+    functions = (function, f"{function}_") if function else ()
+    return _Way(*methods, *[(owner, name) for owner in (home, F) for name in functions])
 
 
 _KINDS = {kind: (layer, _way(kind, home, function)) for kind, (layer, home, function) in LAYERS.items()}
@@ -169,16 +183,17 @@ def direct(trace: Trace) -> Iterator[None]:
         return
 
     def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
-        if not (_unhooked(module) and _undisturbed(trace)):
+        own = module.__dict__
+        if not (_unhooked(own) and _undisturbed(trace)):
             return torchs(module, *args, **kwargs)
-        if len(args) == 1 and not kwargs:
+        if len(args) == 1 and not kwargs and _is_plain(args[0]):
             kind = _KINDS.get(type(module))
-            if kind is not None and _is_plain(args[0]) and kind[1].is_torchs():
+            if kind is not None and kind[1].is_torchs():
                 with _no_functions(), _no_modes():
-                    output = _output(trace, kind[0], module, args[0])
+                    output = _output(trace, kind[0], module, own, args[0])
                 if output is not None:
                     return output
-            elif type(module) is nn.Sequential and _SEQUENTIAL.is_torchs() and "forward" not in module.__dict__:
+            elif type(module) is nn.Sequential and _SEQUENTIAL.is_torchs() and "forward" not in own:
                 return trace.call(module, args, kwargs, partial(_one_by_one, trace, call, module))
         return trace.call(module, args, kwargs)
 
@@ -209,27 +224,31 @@ def _one_by_one(trace: Trace, call: Callable[..., Any], layers: nn.Sequential, x
     nothing but `x` may hold on to a tensor, or it would be freed later.
     """
     rest: Iterator[Any] = iter(layers._modules.values())
-    while True:
-        if _is_plain(x) and _undisturbed(trace):
+    module = next(rest, _END)
+    looked = True  # `call` has
+    while module is not _END:
+        if type(module) in _KINDS and (looked or (_is_plain(x) and _undisturbed(trace))) and _CALLED.is_torchs():
             seen: set[_Way] = set()
+            follows = False
             with _no_functions(), _no_modes():
-                for module in rest:
-                    kind = _KINDS.get(type(module))
-                    if kind is None or not _unhooked(module):
-                        break
-                    if kind[1] not in seen:
-                        if not (_leads_to(call, type(module)) and kind[1].is_torchs()):
+                while (kind := _KINDS.get(type(module))) is not None and _unhooked(own := module.__dict__):
+                    layer, way = kind
+                    if way not in seen:
+                        if not (_leads_to(call, type(module)) and way.is_torchs()):
                             break
-                        seen.add(kind[1])
-                    if (output := _output(trace, kind[0], module, x)) is None:
+                        seen.add(way)
+                    if (output := _output(trace, layer, module, own, x, follows)) is None:
                         break
                     x = output
-                else:
-                    return x
-                output = None
-        elif (module := next(rest, _END)) is _END:
-            return x
+                    follows = True
+                    module = next(rest, _END)
+            output = None
+            if module is _END:
+                break
         x = module(x)
+        module = next(rest, _END)
+        looked = False
+    return x
 
 
 _END: Any = object()
@@ -237,20 +256,21 @@ _END: Any = object()
 
 def _leads_to(call: Callable[..., Any], cls: Any) -> bool:
     """Whether it is what runs when a layer of that class is called."""
-    if cls.__call__ is not cls._wrapped_call_impl or cls._compiled_call_impl is not None:
-        return False
-    return cls._call_impl is call and _CALLED.is_torchs()
+    return cls.__call__ is cls._wrapped_call_impl and cls._compiled_call_impl is None and cls._call_impl is call
 
 
-def _output(trace: Trace, layer: Layer, module: nn.Module, x: Tensor) -> Tensor | None:
-    """What the layer returns, as plain a tensor as it was given, noted; None where torch has to go its way."""
-    if module._modules or not module.__dict__.keys().isdisjoint(_OWN):
+def _output(trace: Trace, layer: Layer, module: nn.Module, own: dict[str, Any], x: Tensor, follows: bool = False) -> Tensor | None:
+    """What the module, of those attributes, returns, noted: as plain a tensor as it was given. None where torch goes its way."""
+    if own["_modules"] or not own.keys().isdisjoint(_OWN):
         return None
     try:
-        called = layer(module, x)
+        called = layer(own, x)
     except Exception:
         return None  # somebody has put another kind of thing in the place of an attribute, or taken it away
-    return None if called is None else trace.layer(module, x, *called)
+    if called is None:
+        return None
+    operator, args = called
+    return trace.idle(module, x) if operator is None else trace.layer(module, x, operator, args, follows)
 
 
 def _is_plain(x: Any) -> bool:
@@ -258,8 +278,13 @@ def _is_plain(x: Any) -> bool:
     return type(x) is Tensor and _dispatch_keys(x) == _META
 
 
-def _unhooked(module: nn.Module) -> bool:
-    return not (module._backward_hooks or module._backward_pre_hooks or module._forward_hooks or module._forward_pre_hooks)
+def _unhooked(module: dict[str, Any]) -> bool:
+    """Whether a module of those attributes has no hooks."""
+    try:
+        own = module["_forward_hooks"] or module["_forward_pre_hooks"] or module["_backward_hooks"] or module["_backward_pre_hooks"]
+    except KeyError:
+        return False  # torch says what is wrong with it
+    return not own
 
 
 def _undisturbed(trace: Trace) -> bool:

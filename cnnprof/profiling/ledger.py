@@ -9,7 +9,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, compress
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from cnnprof.profiling.memory import Peak
@@ -52,6 +53,7 @@ class Phase(NamedTuple):
 
 _Made: TypeAlias = "tuple[int, str, Any, int, bool]"
 """An `Allocation` with the caller in place of the place."""
+_size, _run = itemgetter(0), itemgetter(3)
 
 
 class History:
@@ -80,8 +82,9 @@ class History:
     @cached_property
     def live(self) -> tuple[int, ...]:
         """The live bytes after each event."""
-        made = self.made
-        return tuple(accumulate([made[n][0] if n >= 0 else -made[~n][0] for n in self.events]))
+        sizes = list(map(_size, self.made))
+        changes = sizes + [-size for size in reversed(sizes)]  # that of `~n` is the n-th from the end
+        return tuple(accumulate(map(changes.__getitem__, self.events)))
 
     def span(self, iteration: int | None = None, *names: str) -> range:
         """The events of an iteration, or of those of its phases that are named; all without arguments. Raises KeyError."""
@@ -109,6 +112,7 @@ class Ledger:
         """That of each allocation."""
         self._events: list[Any] = []
         """Numbers of allocations, and the dead references to what was freed: a callback in Python would cost more than the rest."""
+        self._happened = self._events.append
         self._phases: list[Phase] = []
         self._known: dict[int, int] = {}
         """Numbers of allocations by address, which a later storage can have again: then the reference is to another one."""
@@ -150,11 +154,11 @@ class Ledger:
         size = storage.nbytes()
         if not size:
             return 0  # nothing is allocated
-        made, events = self._made, self._events
+        made = self._made
         number = self._known[id(storage)] = len(made)
-        self._storages.append(watch or weakref.ref(storage, events.append))
+        self._storages.append(watch or weakref.ref(storage, self._happened))
         made.append((size, operator, caller, self.runs, not tensor.is_meta))
-        events.append(number)
+        self._happened(number)
         return size
 
     def number(self, tensor: Tensor) -> int | None:
@@ -205,8 +209,8 @@ _NOTHING = Allocation(0, "", None, 0, False)
 
 def live_by_run(history: History) -> dict[int, int]:
     """For each operator that allocated, by its number, the bytes that live just after that."""
-    made = history.made
-    return {made[n][3]: now for n, now in zip(history.events, history.live, strict=True) if n >= 0}
+    live = compress(history.live, map((-1).__lt__, history.events))  # each time something was made
+    return dict(zip(map(_run, history.made), live, strict=True))
 
 
 def alive(history: History, event: int) -> list[int]:

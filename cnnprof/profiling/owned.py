@@ -34,25 +34,25 @@ class Owned(NamedTuple):
         """What a row of one of them is called."""
         return "Parameter" if self.parameters else "Buffer"
 
-    @property
-    def shapes(self) -> tuple[Shape, ...]:
-        """The shapes of the parameters."""
-        return tuple([tuple(parameter.shape) for parameter in self.parameters.values() if parameter is not None])
-
     def cost(
         self, products: int = 0, output_bytes: int = 0, unknown: tuple[str, ...] = (), retained: int = 0, peak: int = 0
-    ) -> Cost:
-        """Elements and bytes of them, beside what their layer computes, retains and has live."""
-        params = trainable = param_bytes = 0
+    ) -> tuple[Cost, tuple[Shape, ...]]:
+        """Elements and bytes of them, beside what their layer computes, retains and has live; and the shapes of the parameters."""
+        params = trainable = param_bytes = buffer_bytes = 0
+        shapes: list[Shape] = []
         for parameter in self.parameters.values():
             if parameter is not None:
+                shapes.append(tuple(parameter.shape))
                 elements = parameter.numel()
                 params += elements
                 if parameter.requires_grad:
                     trainable += elements
                 param_bytes += parameter.nbytes
-        buffer_bytes = sum([buffer.nbytes for buffer in self.buffers.values() if buffer is not None]) if self.buffers else 0
-        return Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, unknown, retained, peak)
+        for buffer in self.buffers.values():
+            if buffer is not None:
+                buffer_bytes += buffer.nbytes
+        cost = Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, unknown, retained, peak)
+        return cost, tuple(shapes)
 
 
 NOTHING_OWNED = Owned()

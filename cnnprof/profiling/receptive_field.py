@@ -10,6 +10,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -53,6 +55,8 @@ def followed(func: Any) -> Followed | None:
 
 _MARK = "_cnnprof_dependence"
 """An attribute of the tensors themselves: cheaper than a dictionary that does not keep them alive."""
+_MARKS = repeat(_MARK)
+_NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
 
 
 class ReceptiveFields:
@@ -84,7 +88,7 @@ class ReceptiveFields:
         if not tensors:
             return NO_FIELD
         found = self._look(tensors[0]) if self._tainted else getattr(tensors[0], _MARK, None)
-        return NO_FIELD if found is None else found.field
+        return NO_FIELD if found is None else found.field()
 
     def follow(self, operator: Followed, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> None:
         """Notes what the outputs of an operator depend on that has just run."""
@@ -99,6 +103,25 @@ class ReceptiveFields:
         given = list(_tensors((*args, *kwargs.values())))
         if any(self._look(tensor) is not None for tensor in given):
             self._apply(operator, args, kwargs, outputs, given)
+
+    def of_layer(self, operator: Followed, args: tuple[Any, ...], output: Tensor) -> Field:
+        """The same as `follow` and `of`, for an operator of which the first argument is the input of a layer."""
+        known: Dependence | None = getattr(args[0], _MARK, None)
+        if known is None or self._tainted or (len(args) > 1 and any(map(hasattr, args[1:], _MARKS))):
+            outputs = (output,)
+            self.follow(operator, args, _NO_KWARGS, outputs)
+            return self.of(outputs)
+        if operator.passes_on:
+            if output is not args[0]:
+                setattr(output, _MARK, known)
+                self._marked.append(weakref.ref(output))
+            return known.field()
+        found = operator.rule and operator.rule(_mark_of, (output,), *args)
+        if isinstance(found, Dependence):
+            self._mark(output, found)
+            return found.field()
+        self._set((output,), found)
+        return self.of((output,))
 
     def _passed_on(self, operator: Followed, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> bool:
         """Whether there is nothing to do but to pass on what one or two operands depend on, which is mostly so."""

@@ -7,9 +7,8 @@ itself becomes a row beside them. So only leaves cost.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Container, Iterator, Mapping
-from types import MappingProxyType
+from typing import Any
 
 from torch import nn
 
@@ -17,9 +16,9 @@ from cnnprof.profiling.counting import Counting, products_of_call
 from cnnprof.profiling.describe import OPERATORS, arguments_of, kind_of
 from cnnprof.profiling.owned import NOTHING_OWNED, Owned, owned_by, together
 from cnnprof.profiling.profile import NOTHING, Cost, Layer, Shape, Term
-from cnnprof.profiling.trace import Call, Operation, is_parametrized, is_torchs
+from cnnprof.profiling.trace import AnyCall, Call, LayerCall, Operation, is_parametrized, is_torchs
 
-NONE: Mapping[int, int] = MappingProxyType({})
+NONE: Mapping[int, int] = {}
 
 
 def layers_of(
@@ -38,12 +37,12 @@ def layers_of(
     return _Rows(called, paths, count, retained, live).layer(_whole(top), 0)
 
 
-def _whole(top: Call) -> Call:
+def _whole(top: Call) -> AnyCall:
     """The call of the network itself, with what its hooks ran after it; all that ran where the hooks never saw it."""
     for event in top.events:
-        if isinstance(event, Call) and event.callee is top.callee:
-            rest = [other for other in top.events if other is not event]
-            event.events += rest
+        if isinstance(event, Call | LayerCall) and event.callee is top.callee:
+            if isinstance(event, Call):  # a layer with hooks is one
+                event.events += [other for other in top.events if other is not event]
             return event
     return top
 
@@ -65,9 +64,8 @@ class _Rows:
         self.called = called
         self.seen: set[nn.Module] = set()
 
-    def layer(self, call: Call, depth: int) -> Layer:
-        module = call.callee
-        assert isinstance(module, nn.Module)  # a function becomes a layer in `function`
+    def layer(self, call: AnyCall, depth: int) -> Layer:
+        module: Any = call.callee  # a function becomes a layer in `function`
         path = self.paths.get(module, "")
         note = "recursive" if module in self.seen else ""
         self.seen.add(module)
@@ -75,8 +73,9 @@ class _Rows:
         shapes: tuple[Shape, ...] = ()
         terms: tuple[Term, ...] = ()
         below: tuple[Layer, ...] = ()
-        alone = call.whole and len(call.events) == 1 and type(call.events[0]) is Operation  # nearly always: it is to be fast here
-        if not alone and self.is_container(call, module, depth):
+        if isinstance(call, LayerCall):  # nearly always: it is to be fast here
+            cost, shapes, terms = self.costing(self.owned.pop(module, NOTHING_OWNED), call)
+        elif self.is_container(call, module, depth):
             below = tuple(self.children(call, module, path, depth + 1))
         else:
             own = self.owned.pop(module, NOTHING_OWNED)
@@ -84,6 +83,7 @@ class _Rows:
                 within = list(module.modules())[1:] if is_parametrized(module) else list(self.idle(module))
                 own = together([own, *(self.owned.pop(part, NOTHING_OWNED) for part in within)])
             cost, shapes, terms = self.costing(own, call)
+        size, stride = call.field
         return Layer(
             path,
             kind_of(module),
@@ -96,67 +96,80 @@ class _Rows:
             terms,
             note,
             below,
-            call.field.size,
-            call.field.stride,
+            size,
+            stride,
         )
 
     def is_container(self, call: Call, module: nn.Module, depth: int) -> bool:
         if is_parametrized(module):
             return False  # what computes its weights is part of the layer
-        if next(call.module_calls(), None):
+        if call.calls_modules():
             return True
         # A module of the user's is one row where it is small: the network itself, and what holds unused layers, is not.
         return not is_torchs(type(module)) and (depth == 0 or next(self.idle(module), None) is not None)
 
-    def children(self, call: Call, module: nn.Module, path: str, depth: int) -> Iterator[Layer]:
+    def children(self, call: Call, module: nn.Module, path: str, depth: int) -> list[Layer]:
+        """The layers of a container: its own parameters, what it ran, what it did not call."""
+        below: list[Layer] = []
         for name, own in self.owned.pop(module, NOTHING_OWNED).parts():
-            yield Layer(_join(path, name), own.kind, "", depth, (), own.shapes, own.cost(), own.shapes)
-        yield from self.events(call, path, depth, Counter())
-        for below in dict.fromkeys(self.idle(module)):  # one may stand in several places
-            own = self.owned.pop(below)
-            named = (self.paths[below], kind_of(below), arguments_of(below), depth, (), ())
-            yield Layer(*named, own.cost(), own.shapes, (), "not called")
+            cost, shapes = own.cost()
+            below.append(Layer(_join(path, name), own.kind, "", depth, (), shapes, cost, shapes))
+        self.add_events(below, call, path, depth, {})
+        for part in dict.fromkeys(self.idle(module)):  # one may stand in several places
+            cost, shapes = self.owned.pop(part).cost()
+            named = (self.paths[part], kind_of(part), arguments_of(part), depth, (), ())
+            below.append(Layer(*named, cost, shapes, (), "not called"))
+        return below
 
-    def events(self, call: Call, path: str, depth: int, names: Counter[str]) -> Iterator[Layer]:
+    def add_events(self, below: list[Layer], call: Call, path: str, depth: int, names: dict[str, int]) -> None:
+        """Adds what ran in a call, in order."""
         for event in call.events:
-            if isinstance(event, Operation):
+            if isinstance(event, LayerCall):
+                below.append(self.layer(event, depth))
+            elif isinstance(event, Operation):
                 symbol = OPERATORS.get(event.operator, event.operator)
                 alone = Call("", 0, output_bytes=event.output_bytes, events=[event])
-                yield Layer(
-                    _numbered(path, event.operator, names),
-                    symbol,
-                    "",
-                    depth,
-                    event.inputs,
-                    event.outputs,
-                    *self.costing(NOTHING_OWNED, alone),
-                    receptive_field=event.field.size,
-                    stride=event.field.stride,
+                below.append(
+                    Layer(
+                        _numbered(path, event.operator, names),
+                        symbol,
+                        "",
+                        depth,
+                        event.inputs,
+                        event.outputs,
+                        *self.costing(NOTHING_OWNED, alone),
+                        receptive_field=event.field.size,
+                        stride=event.field.stride,
+                    )
                 )
             elif isinstance(event.callee, str):
-                if next(event.module_calls(), None):
-                    yield from self.events(event, path, depth, names)
+                if event.calls_modules():
+                    self.add_events(below, event, path, depth, names)
                 else:
-                    yield self.function(event, event.callee, path, depth, names)
+                    below.append(self.function(event, event.callee, path, depth, names))
             elif event.events or not _is_empty(event.callee):
-                yield self.layer(event, depth)
+                below.append(self.layer(event, depth))
 
-    def function(self, call: Call, name: str, path: str, depth: int, names: Counter[str]) -> Layer:
+    def function(self, call: Call, name: str, path: str, depth: int, names: dict[str, int]) -> Layer:
         place = _numbered(path, call.operations()[0].operator if name in OPERATORS.values() else name.rpartition(".")[2], names)
         named = (place, name, call.arguments, depth, call.inputs, call.outputs)
         return Layer(*named, *self.costing(NOTHING_OWNED, call), receptive_field=call.field.size, stride=call.field.stride)
 
-    def costing(self, own: Owned, call: Call) -> tuple[Cost, tuple[Shape, ...], tuple[Term, ...]]:
+    def costing(self, own: Owned, call: AnyCall) -> tuple[Cost, tuple[Shape, ...], tuple[Term, ...]]:
         """The cost of a row that owns these and ran that, and the arithmetic behind it."""
         terms, unknown = self.count(call)
         products = sum(map(math.prod, terms)) if terms else 0
-        kept = peak = 0
-        for operation in call.operations():
-            kept += self.retained.get(operation.run, 0)
-            peak = max(peak, self.live.get(operation.run, 0))
+        if isinstance(call, LayerCall):
+            kept, peak = self.retained.get(call.run, 0), self.live.get(call.run, 0)
+        else:
+            kept = peak = 0
+            for operation in call.operations():
+                kept += self.retained.get(operation.run, 0)
+                peak = max(peak, self.live.get(operation.run, 0))
         if own is NOTHING_OWNED:
             return Cost(0, 0, products, call.output_bytes, 0, 0, unknown, kept, peak), (), terms
-        return own.cost(products, call.output_bytes, unknown, kept, peak), own.shapes, terms
+        cost, shapes = own.cost(products, call.output_bytes, unknown, kept, peak)
+        return cost, shapes, terms
 
     def idle(self, module: nn.Module) -> Iterator[nn.Module]:
         """The modules below that own something and were not called, as far as none that was called stands between."""
@@ -176,7 +189,7 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _numbered(path: str, name: str, names: Counter[str]) -> str:
+def _numbered(path: str, name: str, names: dict[str, int]) -> str:
     """The path of a row that no module names: `stage1.0.relu`, the second of that name `stage1.0.relu#2`."""
-    names[name] += 1
-    return _join(path, name if names[name] == 1 else f"{name}#{names[name]}")
+    number = names[name] = names.get(name, 0) + 1
+    return _join(path, name if number == 1 else f"{name}#{number}")

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from dataclasses import field as field_of
 from functools import partial
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from types import BuiltinFunctionType, MappingProxyType, MethodDescriptorType, WrapperDescriptorType
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -45,10 +45,23 @@ class Operation:
     output_bytes: int
     terms: tuple[Term, ...]
     known: bool
-    field: Field = NO_FIELD
+    field: Field
     """The receptive field of its first output."""
-    run: int = 0
+    run: int
     """How many operators had run when it had, itself included."""
+
+
+@dataclass(slots=True)
+class LayerCall(Operation):
+    """The same of an operator that is all that a call of a layer ran: both in one, for most calls of a network are such."""
+
+    callee: nn.Module
+    number: int
+    """As that of a `Call`."""
+
+    def operations(self) -> Sequence[Operation]:
+        """The operators that ran in it."""
+        return (self,)
 
 
 @dataclass(slots=True)
@@ -64,7 +77,8 @@ class Call:
     number: int = 0
     """How many calls of the same module came before in this pass."""
     whole: bool = False
-    """Whether it is of a layer of torch's that holds no others: one row, whose operators need no shapes of their own."""
+    """Whether it is of a layer of torch's that holds no others, or of a function in C: one row, whose operators need no shapes of
+    their own."""
     arguments: str = ""
     """Those of a function."""
     inputs: tuple[Shape, ...] = ()
@@ -74,17 +88,14 @@ class Call:
     """The receptive field of its first output."""
     events: list[Operation | Call] = field_of(default_factory=list)
 
-    def calls(self) -> Iterator[Call]:
-        """The calls that it made."""
-        return (event for event in self.events if isinstance(event, Call))
-
-    def module_calls(self) -> Iterator[tuple[nn.Module, Call]]:
-        """The calls of modules that it made, itself or through functions."""
-        for call in self.calls():
-            if isinstance(call.callee, nn.Module):
-                yield call.callee, call
-            else:
-                yield from call.module_calls()
+    def calls_modules(self) -> bool:
+        """Whether it called modules, itself or through functions."""
+        for event in self.events:
+            if isinstance(event, LayerCall):
+                return True
+            if isinstance(event, Call) and (not isinstance(event.callee, str) or event.calls_modules()):
+                return True
+        return False
 
     def operations(self) -> Sequence[Operation]:
         """The operators that ran in it: in functions too, in modules only where they compute its weights."""
@@ -97,9 +108,13 @@ class Call:
         inner = inner or (isinstance(self.callee, nn.Module) and is_parametrized(self.callee))
         for event in self.events:
             if isinstance(event, Operation):
-                yield event
+                if inner or not isinstance(event, LayerCall):
+                    yield event
             elif inner or isinstance(event.callee, str):
                 yield from event._operations(inner)
+
+
+AnyCall: TypeAlias = Call | LayerCall
 
 
 class Failure(NamedTuple):
@@ -161,6 +176,9 @@ _EMPTY = torch.ops.aten.empty.memory_format
 COMPILER = "torch._dynamo"
 """What torch's compiler is imported as: by a checkpoint, and by kernels that are written in Python."""
 _autocasts = torch._C._is_any_autocast_enabled
+_no_functions: Any = torch._C.DisableTorchFunction
+_IN_C = frozenset({BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType})
+"""What functions are of that can call no module."""
 
 
 class Trace(MetaMode):
@@ -249,8 +267,11 @@ class Trace(MetaMode):
             after.remove()
             module_hooks._global_forward_hooks_with_kwargs.pop(after.id, None)  # torch forgets that
 
-    def enter(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """The hook before a module's `forward`. What a layer of torch's is given is all on meta, for some refuse the rest."""
+    def enter(self, module: nn.Module, args: tuple[Any, ...], simple: bool = False) -> tuple[Any, ...] | None:
+        """The hook before a module's `forward`. What a layer of torch's is given is all on meta, for some refuse the rest.
+
+        `simple` is a `forward` that calls no functions, and takes one tensor that is on meta.
+        """
         number = self.called.get(module, 0)
         self.called[module] = number + 1
         if _autocasts():
@@ -262,6 +283,8 @@ class Trace(MetaMode):
         self.stack[-1].events.append(call)
         self.stack.append(call)
         self.modules.append(call)
+        if simple:
+            return None
         if self.naming is torchs:
             self.name_functions(not torchs)
         if torchs and module.__dict__.get("batch_first") is False and self.has_batch_first(args):
@@ -283,25 +306,20 @@ class Trace(MetaMode):
             return
         call = self.stack.pop()
         self.modules.pop()
-        if self.naming:
-            self.name_functions(False)  # it would see the shapes being read here
-        call.inputs = self.shapes(tensors_in((args, kwargs)) if kwargs else tensors_in(args))
-        outputs = tensors_in(output)
-        call.outputs = self.shapes(outputs)
-        call.output_bytes = self.ledger.fresh_bytes(outputs, call.start)
-        call.field = self.fields.of(outputs)
-        if call.named:
-            self.name_functions(True)
+        with _no_functions():  # that mode would see the shapes being read here
+            self.complete(call, args, kwargs, output)
+        if self.naming is not call.named:
+            self.name_functions(call.named)
 
     def call(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], forward: Callable[..., Any] | None = None
     ) -> Any:
         """What a module's `forward` returns, with the two hooks around it, as torch calls them where there are no others.
 
-        Another `forward` has to do the same as the module's own.
+        Another `forward` has to do the same as the module's own, simply.
         """
         try:
-            args = self.enter(module, args) or args
+            args = self.enter(module, args, forward is not None) or args
             output = (forward or module.forward)(*args, **kwargs)
         except Exception:
             self.leave(module, args, None)
@@ -309,10 +327,13 @@ class Trace(MetaMode):
         self.leave(module, args, kwargs, output)
         return output
 
-    def layer(self, module: nn.Module, x: Tensor, operator: Operator, args: tuple[Any, ...]) -> Tensor | None:
+    def layer(
+        self, module: nn.Module, x: Tensor, operator: Operator, args: tuple[Any, ...], follows: bool = False
+    ) -> Tensor | None:
         """The output of a layer that does nothing but to run that operator, noted as the hooks and the mode would note it.
 
-        The operator makes one tensor. None, and nothing is noted, where its rule has no answer. No mode may be active.
+        The operator makes one tensor. None, and nothing is noted, where its rule has no answer. No mode may be active. `follows` is
+        whether the call that was noted last has returned `x`.
         """
         name, make, products, new, _, following = operator
         if make is None or following is None:
@@ -329,20 +350,30 @@ class Trace(MetaMode):
             self.autocast = True
         number = self.called.get(module, 0)
         self.called[module] = number + 1
-        outputs = (output,)
-        self.fields.follow(following, args, _NO_KWARGS, outputs)
         terms = products(args, _NO_KWARGS, output)
+        field = self.fields.of_layer(following, args, output)
         ledger = self.ledger
         run = ledger.runs = ledger.runs + 1
-        operation = Operation(name, (), (), 0, terms or (), terms is not None, NO_FIELD, run)
-        inputs, sizes, field = self.shape(x), self.shape(output), self.fields.of(outputs)
-        call = Call(module, run - 1, self.naming, number, True, "", inputs, sizes, 0, field, [operation])
+        events = self.stack[-1].events
+        inputs = events[-1].outputs if follows else self.shape(x)
+        sizes = inputs if output is x else self.shape(output)
+        call = LayerCall(name, inputs, sizes, 0, terms or (), terms is not None, field, run, module, number)
         if new:
-            call.output_bytes = operation.output_bytes = ledger.add(output, name, call)
+            call.output_bytes = ledger.add(output, name, call)
         else:
             increment_version(output)  # or autograd would not know that it has changed in place
-        self.stack[-1].events.append(call)
+        events.append(call)
         return output
+
+    def idle(self, module: nn.Module, x: Tensor) -> Tensor:
+        """The same of a layer that runs no operator: `x`."""
+        if _autocasts():
+            self.autocast = True
+        number = self.called.get(module, 0)
+        self.called[module] = number + 1
+        shapes, field = self.shape(x), self.fields.of((x,))
+        self.stack[-1].events.append(Call(module, self.ledger.runs, self.naming, number, True, "", shapes, shapes, 0, field))
+        return x
 
     def name_functions(self, on: bool) -> None:
         """Switches the mode that sees function calls on or off, below those of a `forward`: `with torch.device(...)` is one."""
@@ -367,7 +398,7 @@ class Trace(MetaMode):
         if _autocasts():
             self.autocast = True
         above = self.stack[-1]
-        call = Call("", self.ledger.runs)
+        call = Call("", self.ledger.runs, whole=type(func) in _IN_C)
         self.stack.append(call)
         self.naming = False  # torch has taken the mode off the stack meanwhile
         output = None
@@ -386,12 +417,16 @@ class Trace(MetaMode):
         """Completes the call of a function, and puts it where it belongs."""
         if call.events:
             call.callee, call.arguments = call_of(func, args, kwargs)
-            call.inputs = self.shapes(tensors_in((args, kwargs)) if kwargs else tensors_in(args))
-            outputs = tensors_in(output)
-            call.outputs = self.shapes(outputs)
-            call.output_bytes = self.ledger.fresh_bytes(outputs, call.start)
-            call.field = self.fields.of(outputs)
+            self.complete(call, args, kwargs, output)
             above.events.append(call)
+
+    def complete(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any] | None, output: Any) -> None:
+        """Notes what the call was given and what it returned."""
+        call.inputs = self.shapes(tensors_in((args, kwargs)) if kwargs else tensors_in(args))
+        outputs = tensors_in(output)
+        call.outputs = self.shapes(outputs)
+        call.output_bytes = self.ledger.fresh_bytes(outputs, call.start)
+        call.field = self.fields.of(outputs)
 
     def fail(self, error: BaseException | None, function: str = "") -> None:
         """Keeps where an error was first seen: innermost."""
@@ -470,7 +505,7 @@ class Trace(MetaMode):
         return self.ledger.close(partial(place, paths))
 
 
-def place(paths: Mapping[nn.Module, str], call: Call | None) -> Place | None:
+def place(paths: Mapping[nn.Module, str], call: AnyCall | None) -> Place | None:
     """Where the call of a module stands."""
     if call is None:
         return None

@@ -29,6 +29,8 @@ class _State(NamedTuple):
     """What was in it."""
     contents: list[tuple[Any, Any]]
     """Containers among the values, and what was in them, one level deep: parameters, hooks, the caches of a user's module."""
+    empty: list[Any]
+    """Those that had nothing in them."""
 
 
 @contextmanager
@@ -127,9 +129,9 @@ class _Kept:
             if isinstance(module, nn.DataParallel):
                 self.spread.append((module, module.device_ids))
                 module.device_ids = []
-            if module._modules:
+            if parts := module._modules:
                 start = f"{path}." if path else ""
-                below = [(part, start + name) for name, part in module._modules.items() if part is not None]
+                below = [(part, start + name) for name, part in parts.items() if part is not None]
                 waiting += reversed(below)
 
     def put_back(self, training: bool, first_hook: int) -> None:
@@ -141,20 +143,16 @@ class _Kept:
         for wrapper, devices in self.spread:
             wrapper.device_ids = devices
         for attributes, values in self.torchs:
-            if not _same(attributes, values):
+            try:
+                same = attributes == values  # which is known at once of what is the same object
+            except Exception:  # tensors that are not the same object may refuse
+                same = False
+            if not same:
                 _put_back(attributes, values)
             if attributes["_forward_hooks"] or attributes["_forward_pre_hooks"]:
                 _unregister(attributes, first_hook)
         for state in self.users:
             _restore(state)
-
-
-def _same(attributes: dict[str, Any], values: dict[str, Any]) -> bool:
-    """Whether they are equal, which is known at once of what is the same object."""
-    try:
-        return attributes == values
-    except Exception:  # tensors that are not the same object may refuse
-        return False
 
 
 def _put_back(attributes: dict[str, Any], values: dict[str, Any]) -> None:
@@ -165,14 +163,18 @@ def _put_back(attributes: dict[str, Any], values: dict[str, Any]) -> None:
 def _state(attributes: dict[str, Any]) -> _State:
     values = attributes.copy()
     contents: list[tuple[Any, Any]] = []
+    empty: list[Any] = []
     for name, value in values.items():
         kind = type(value)
         if kind in _CONTAINERS:
-            contents.append((value, (dict(value) if issubclass(kind, dict) else list(value)) if value else ()))
+            if value:
+                contents.append((value, dict(value) if issubclass(kind, dict) else list(value)))
+            else:
+                empty.append(value)
         elif kind is Tensor and not value.is_meta and value.nbytes <= _SMALL:
             # No buffer, so nothing stands in for it: `self.steps += 1` is to change a copy.
             attributes[name] = value.clone()
-    return _State(attributes, values, contents)
+    return _State(attributes, values, contents, empty)
 
 
 def _unregister(attributes: dict[str, Any], first: int) -> None:
@@ -187,10 +189,12 @@ _SMALL = 2**20
 
 
 def _restore(state: _State) -> None:
-    attributes, values, contents = state
+    attributes, values, contents, empty = state
     if len(attributes) != len(values) or not all(map(is_, attributes.values(), values.values())):
         _put_back(attributes, values)
-    for container, content in contents:
-        if container or content:
+    if any(empty):
+        for container in empty:
             container.clear()
-            (container.update if isinstance(container, dict | set) else container.extend)(content)
+    for container, content in contents:
+        container.clear()
+        (container.update if isinstance(container, dict | set) else container.extend)(content)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-from cnnprof.profiling.trace import Call, Operation, Trace, tensors_in
+from cnnprof.profiling.trace import AnyCall, Call, Operation, Trace, tensors_in
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class Witness(Trace):
         """What is known of an operator that ran."""
         return self.operations[id(operation)]
 
-    def invocation(self, call: Call) -> Invocation | None:
+    def invocation(self, call: AnyCall) -> Invocation | None:
         """How a module was called; None for a function, and for a module that did not return."""
         return self.calls[id(call)][1] if id(call) in self.calls else None
 
