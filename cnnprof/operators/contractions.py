@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cnnprof.operators.shapes import META, Made, Several, ShapeError, Size, by, empty, floating, ordered, pair, unlike
+from cnnprof.operators.shapes import FLOATS, META, Made, Several, ShapeError, Size, by, empty, floating, ordered, pair, unlike
 
 
 def addmm(bias: Tensor, x: Tensor, weight: Tensor, *, beta: float = 1, alpha: float = 1) -> Made:
@@ -86,7 +86,7 @@ def normalized(
     """The first output of `batch_norm`."""
     dtype, shape = x.dtype, x.shape
     contiguous = x.is_contiguous()
-    if not floating(x) or not (contiguous or ordered(x)) or len(shape) < 2 or 0 in shape:
+    if dtype not in FLOATS or not x.is_meta or not (contiguous or ordered(x)) or len(shape) < 2 or 0 in shape:
         return None
     channels = shape[1]
     if not training if mean is None else training and x.numel() == channels:
