@@ -25,16 +25,12 @@ _OMITTED = frozenset({"device", "dtype", "input_size"})
 def kind_of(module: nn.Module) -> str:
     """`Conv2d`: the class, or what the module calls itself."""
     cls = type(module)
-    known = _NAMES.get(cls)
-    if known is None:
-        known = str(module._get_name())
-        if cls._get_name is nn.Module._get_name:
-            _NAMES[cls] = known
-    return known
+    if cls._get_name is _CLASS and "_get_name" not in module.__dict__:
+        return cls.__name__  # what that says, and slowly
+    return str(module._get_name())
 
 
-_NAMES: dict[type[nn.Module], str] = {}
-"""Those that are the same for all modules of a class."""
+_CLASS = nn.Module._get_name
 
 
 def arguments_of(module: nn.Module) -> str:
@@ -231,5 +227,8 @@ def _written(value: Any) -> str:
     if isinstance(value, list | tuple):
         inner = ", ".join(_written(item) for item in value[:4]) + (", …" if len(value) > 4 else "")
         return f"[{inner}]" if isinstance(value, list) else f"({inner})"
-    text = str(value) if not isinstance(value, str) else repr(value)
+    try:
+        text = str(value) if not isinstance(value, str) else repr(value)
+    except Exception:  # of a module that is being copied, for one
+        text = type(value).__name__
     return text if len(text) <= 30 else f"{text[:29]}…"

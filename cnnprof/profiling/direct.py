@@ -28,8 +28,10 @@ from cnnprof.profiling.trace import COMPILER, OPERATORS, Operator, Trace
 
 Called: TypeAlias = "tuple[Operator | None, tuple[Any, ...]] | None"
 """An operator, or none, and its arguments; None where it is not that simple."""
-Layer: TypeAlias = Callable[[dict[str, Any], Tensor], Called]
-"""What a layer of those attributes calls, in `eval()`, with that input. To ask a module for one takes five times as long."""
+Attributes: TypeAlias = dict[str, Any]
+"""Those of a module: it takes five times as long to ask the module itself for one."""
+Layer: TypeAlias = Callable[[Attributes, Tensor], Called]
+"""What a layer calls, in `eval()`, with that input."""
 
 aten = torch.ops.aten
 
@@ -37,7 +39,7 @@ aten = torch.ops.aten
 def _convolution(rank: int) -> Layer:
     operator, nothing = OPERATORS[aten.convolution.default], (0,) * rank
 
-    def convolution(layer: dict[str, Any], x: Tensor) -> Called:
+    def convolution(layer: Attributes, x: Tensor) -> Called:
         padding = layer["padding"]
         if x.dim() != rank + 2 or layer["padding_mode"] != "zeros" or type(padding) is str:
             return None
@@ -54,7 +56,7 @@ def _convolution(rank: int) -> Layer:
 def _batch_norm(*ranks: int) -> Layer:
     operator = OPERATORS[aten.native_batch_norm.default]._replace(make=normalized)  # of the other outputs the layer makes nothing
 
-    def batch_norm(layer: dict[str, Any], x: Tensor) -> Called:
+    def batch_norm(layer: Attributes, x: Tensor) -> Called:
         momentum, eps = layer["momentum"], layer["eps"]
         if layer["training"] or x.dim() not in ranks or type(eps) is not float or eps < 0 or type(momentum) not in _MOMENTA:
             return None
@@ -71,17 +73,17 @@ def _activation(func: Any, func_in_place: Any = None) -> Layer:
     operator = OPERATORS[func]
     in_place = None if func_in_place is None else OPERATORS[func_in_place]
 
-    def activation(layer: dict[str, Any], x: Tensor) -> Called:
+    def activation(layer: Attributes, x: Tensor) -> Called:
         return (in_place if in_place is not None and layer["inplace"] else operator), (x,)
 
     return activation
 
 
-def _identity(layer: dict[str, Any], x: Tensor) -> Called:
+def _identity(layer: Attributes, x: Tensor) -> Called:
     return None, ()
 
 
-def _hardtanh(layer: dict[str, Any], x: Tensor) -> Called:
+def _hardtanh(layer: Attributes, x: Tensor) -> Called:
     low, high = layer["min_val"], layer["max_val"]
     if type(low) is not float or type(high) is not float or low > high:
         return None
@@ -125,7 +127,7 @@ class _Way:
     def __init__(self, *places: tuple[type[nn.Module] | ModuleType, str]) -> None:
         self.places = tuple(place for place in places if hasattr(*place))
         self.torchs: list[tuple[Any, Callable[[Any], Any], Any]] = []
-        """Those places by owner, what looks there, and the functions that were found to be torch's."""
+        """For each owner what gets the functions there, and those that were found to be torch's."""
 
     def is_torchs(self) -> bool:
         """Whether nobody has put functions of their own in it."""
@@ -140,7 +142,8 @@ class _Way:
         names: dict[Any, list[str]] = {}
         for owner, name in self.places:
             names.setdefault(owner, []).append(name)
-        self.torchs = [(owner, get := attrgetter(*those), get(owner)) for owner, those in names.items()]
+        getters = [(owner, attrgetter(*those)) for owner, those in names.items()]
+        self.torchs = [(owner, functions, functions(owner)) for owner, functions in getters]
         return True
 
 
@@ -148,6 +151,14 @@ _METHODS = ("forward", "_conv_forward", "_check_input_dim")
 _CALLS = ("_call_impl", "_compiled_call_impl")
 _OWN = frozenset((*_METHODS, *_CALLS))
 """What a layer may have of its own in the place of its class's."""
+_READ = frozenset(
+    (
+        *("__getattribute__", "_parameters", "_buffers", "_modules", "training"),
+        *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
+        *("padding", "padding_mode", "stride", "dilation", "groups", "momentum", "eps", "inplace", "min_val", "max_val"),
+    )
+)
+"""Attributes that are read here, which no class has: it would have them in the place of the layer's."""
 _CALLED = _Way((nn.Module, "_wrapped_call_impl"))
 _SEQUENTIAL = _Way((nn.Sequential, "forward"), (nn.Sequential, "__iter__"))
 
@@ -158,6 +169,7 @@ def _way(kind: type[nn.Module], home: ModuleType, function: str) -> _Way:
     return _Way(*methods, *[(owner, name) for owner in (home, F) for name in functions])
 
 
+_CLASSES = {cls for kind in LAYERS for cls in kind.__mro__ if cls is not object}
 _KINDS = {kind: (layer, _way(kind, home, function)) for kind, (layer, home, function) in LAYERS.items()}
 
 
@@ -178,7 +190,8 @@ def _is_torchs(owner: Any, name: str, function: Any) -> bool:
 def direct(trace: Trace) -> Iterator[None]:
     """Gives a trace the operators of such layers directly. Afterwards `nn.Module` is as it was."""
     torchs: Any = nn.Module._call_impl
-    if type(trace) is not Trace or not _is_torchs(nn.Module, "_call_impl", torchs):
+    plain = all(vars(cls).keys().isdisjoint(_READ) for cls in _CLASSES)
+    if type(trace) is not Trace or not plain or not _is_torchs(nn.Module, "_call_impl", torchs):
         yield  # the other traces see more than this tells
         return
 
@@ -225,7 +238,7 @@ def _one_by_one(trace: Trace, call: Callable[..., Any], layers: nn.Sequential, x
     """
     rest: Iterator[Any] = iter(layers._modules.values())
     module = next(rest, _END)
-    looked = True  # `call` has
+    looked = True  # `call` has looked at `x`, and for who else is looking on
     while module is not _END:
         if type(module) in _KINDS and (looked or (_is_plain(x) and _undisturbed(trace))) and _CALLED.is_torchs():
             seen: set[_Way] = set()
@@ -242,9 +255,10 @@ def _one_by_one(trace: Trace, call: Callable[..., Any], layers: nn.Sequential, x
                     x = output
                     follows = True
                     module = next(rest, _END)
-            output = None
+            output = None  # or it would hold on to what `x` does
             if module is _END:
                 break
+        trace.name_functions(False)  # such as those in hooks of the layer: `forward` of `nn.Sequential` is torch's
         x = module(x)
         module = next(rest, _END)
         looked = False
@@ -259,7 +273,7 @@ def _leads_to(call: Callable[..., Any], cls: Any) -> bool:
     return cls.__call__ is cls._wrapped_call_impl and cls._compiled_call_impl is None and cls._call_impl is call
 
 
-def _output(trace: Trace, layer: Layer, module: nn.Module, own: dict[str, Any], x: Tensor, follows: bool = False) -> Tensor | None:
+def _output(trace: Trace, layer: Layer, module: nn.Module, own: Attributes, x: Tensor, follows: bool = False) -> Tensor | None:
     """What the module, of those attributes, returns, noted: as plain a tensor as it was given. None where torch goes its way."""
     if own["_modules"] or not own.keys().isdisjoint(_OWN):
         return None
@@ -278,13 +292,12 @@ def _is_plain(x: Any) -> bool:
     return type(x) is Tensor and _dispatch_keys(x) == _META
 
 
-def _unhooked(module: dict[str, Any]) -> bool:
+def _unhooked(own: Attributes) -> bool:
     """Whether a module of those attributes has no hooks."""
     try:
-        own = module["_forward_hooks"] or module["_forward_pre_hooks"] or module["_backward_hooks"] or module["_backward_pre_hooks"]
+        return not (own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"])
     except KeyError:
         return False  # torch says what is wrong with it
-    return not own
 
 
 def _undisturbed(trace: Trace) -> bool:

@@ -20,6 +20,10 @@ class Owned(NamedTuple):
     parameters: Mapping[str, nn.Parameter | None] = _NONE
     buffers: Mapping[str, Tensor | None] = _NONE
 
+    def __bool__(self) -> bool:
+        """Whether there is one."""
+        return any(tensor is not None for tensor in (*self.parameters.values(), *self.buffers.values()))
+
     def parts(self) -> Iterator[tuple[str, Owned]]:
         """Each of them by itself, with its name."""
         for name, parameter in self.parameters.items():
@@ -69,16 +73,16 @@ def together(parts: Iterable[Owned]) -> Owned:
 
 
 def owned_by(modules: Iterable[nn.Module]) -> dict[nn.Module, Owned]:
-    """What each module owns that none before it does."""
+    """What each module owns that none before it does, if anything."""
     owned: dict[nn.Module, Owned] = {}
-    seen: list[int] = []
+    tensors: list[Tensor | None] = []
     for module in modules:
         parameters, buffers = module._parameters, module._buffers
         if parameters or buffers:
-            own = [id(tensor) for tensor in (*parameters.values(), *buffers.values()) if tensor is not None]
-            if own:
-                owned[module] = Owned(parameters, buffers)
-                seen += own
+            owned[module] = Owned(parameters, buffers)
+            tensors += parameters.values()
+            tensors += buffers.values()
+    seen = [id(tensor) for tensor in tensors if tensor is not None]
     return owned if len(set(seen)) == len(seen) else _first_owners(owned)
 
 

@@ -30,7 +30,7 @@ FieldStride: TypeAlias = "tuple[int | Fraction | None, ...] | None"
 """The same for strides: fractions after a transposed convolution, None where there are no neighbours or it is not known."""
 
 
-@dataclass(unsafe_hash=True, slots=True)
+@dataclass(unsafe_hash=True)
 class Cost:
     """What a layer, or a sum of layers, costs. Costs add: a container's is the sum of its children's.
 
@@ -92,7 +92,7 @@ def total(costs: Iterable[Cost]) -> Cost:
 NOTHING = Cost()
 
 
-@dataclass(unsafe_hash=True, slots=True)
+@dataclass(unsafe_hash=True)
 class Layer:
     """One layer of the network, or a container of layers, as it was called."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -18,7 +19,7 @@ from cnnprof.profiling.owned import NOTHING_OWNED, Owned, owned_by, together
 from cnnprof.profiling.profile import NOTHING, Cost, Layer, Shape, Term
 from cnnprof.profiling.trace import AnyCall, Call, LayerCall, Operation, is_parametrized, is_torchs
 
-NONE: Mapping[int, int] = {}
+NONE: Mapping[int, int] = MappingProxyType({})
 
 
 def layers_of(
@@ -41,9 +42,12 @@ def _whole(top: Call) -> AnyCall:
     """The call of the network itself, with what its hooks ran after it; all that ran where the hooks never saw it."""
     for event in top.events:
         if isinstance(event, Call | LayerCall) and event.callee is top.callee:
-            if isinstance(event, Call):  # a layer with hooks is one
-                event.events += [other for other in top.events if other is not event]
-            return event
+            rest = [other for other in top.events if other is not event]
+            if not rest:
+                return event
+            call = event.opened() if isinstance(event, LayerCall) else event
+            call.events += rest
+            return call
     return top
 
 
@@ -58,8 +62,8 @@ class _Rows:
     ) -> None:
         self.paths = paths
         self.count = count
-        self.retained = retained
-        self.live = live
+        self.retained = dict(retained)
+        self.live = dict(live)
         self.owned = owned_by(paths)
         self.called = called
         self.seen: set[nn.Module] = set()
@@ -73,9 +77,7 @@ class _Rows:
         shapes: tuple[Shape, ...] = ()
         terms: tuple[Term, ...] = ()
         below: tuple[Layer, ...] = ()
-        if isinstance(call, LayerCall):  # nearly always: it is to be fast here
-            cost, shapes, terms = self.costing(self.owned.pop(module, NOTHING_OWNED), call)
-        elif self.is_container(call, module, depth):
+        if not isinstance(call, LayerCall) and self.is_container(call, module, depth):
             below = tuple(self.children(call, module, path, depth + 1))
         else:
             own = self.owned.pop(module, NOTHING_OWNED)
@@ -175,7 +177,7 @@ class _Rows:
         """The modules below that own something and were not called, as far as none that was called stands between."""
         for below in module._modules.values():
             if below is not None and below not in self.called:
-                if below in self.owned:
+                if self.owned.get(below):
                     yield below
                 yield from self.idle(below)
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from dataclasses import field as field_of
 from functools import partial
-from types import BuiltinFunctionType, MappingProxyType, MethodDescriptorType, WrapperDescriptorType
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -63,6 +63,13 @@ class LayerCall(Operation):
         """The operators that ran in it."""
         return (self,)
 
+    def opened(self) -> Call:
+        """The same as a call to which more can be added."""
+        ran = Operation(self.operator, (), (), self.output_bytes, self.terms, self.known, NO_FIELD, self.run)
+        found = Call(self.callee, self.run - 1, number=self.number, whole=True, output_bytes=self.output_bytes, events=[ran])
+        found.inputs, found.outputs, found.field = self.inputs, self.outputs, self.field
+        return found
+
 
 @dataclass(slots=True)
 class Call:
@@ -77,8 +84,7 @@ class Call:
     number: int = 0
     """How many calls of the same module came before in this pass."""
     whole: bool = False
-    """Whether it is of a layer of torch's that holds no others, or of a function in C: one row, whose operators need no shapes of
-    their own."""
+    """Whether it is of a layer of torch's that holds no others: one row, whose operators need no shapes of their own."""
     arguments: str = ""
     """Those of a function."""
     inputs: tuple[Shape, ...] = ()
@@ -177,8 +183,6 @@ COMPILER = "torch._dynamo"
 """What torch's compiler is imported as: by a checkpoint, and by kernels that are written in Python."""
 _autocasts = torch._C._is_any_autocast_enabled
 _no_functions: Any = torch._C.DisableTorchFunction
-_IN_C = frozenset({BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType})
-"""What functions are of that can call no module."""
 
 
 class Trace(MetaMode):
@@ -270,7 +274,7 @@ class Trace(MetaMode):
     def enter(self, module: nn.Module, args: tuple[Any, ...], simple: bool = False) -> tuple[Any, ...] | None:
         """The hook before a module's `forward`. What a layer of torch's is given is all on meta, for some refuse the rest.
 
-        `simple` is a `forward` that calls no functions, and takes one tensor that is on meta.
+        `simple` is a `forward` that takes one tensor, which is on meta, and that sees to it itself that no functions are noted.
         """
         number = self.called.get(module, 0)
         self.called[module] = number + 1
@@ -306,21 +310,20 @@ class Trace(MetaMode):
             return
         call = self.stack.pop()
         self.modules.pop()
-        with _no_functions():  # that mode would see the shapes being read here
-            self.complete(call, args, kwargs, output)
+        self.complete(call, args, kwargs, output)
         if self.naming is not call.named:
             self.name_functions(call.named)
 
     def call(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], forward: Callable[..., Any] | None = None
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], simple: Callable[..., Any] | None = None
     ) -> Any:
         """What a module's `forward` returns, with the two hooks around it, as torch calls them where there are no others.
 
-        Another `forward` has to do the same as the module's own, simply.
+        `simple` is what does the same in its place, see `enter`.
         """
         try:
-            args = self.enter(module, args, forward is not None) or args
-            output = (forward or module.forward)(*args, **kwargs)
+            args = self.enter(module, args, simple is not None) or args
+            output = (simple or module.forward)(*args, **kwargs)
         except Exception:
             self.leave(module, args, None)
             raise
@@ -398,7 +401,7 @@ class Trace(MetaMode):
         if _autocasts():
             self.autocast = True
         above = self.stack[-1]
-        call = Call("", self.ledger.runs, whole=type(func) in _IN_C)
+        call = Call("", self.ledger.runs)
         self.stack.append(call)
         self.naming = False  # torch has taken the mode off the stack meanwhile
         output = None
@@ -422,11 +425,12 @@ class Trace(MetaMode):
 
     def complete(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any] | None, output: Any) -> None:
         """Notes what the call was given and what it returned."""
-        call.inputs = self.shapes(tensors_in((args, kwargs)) if kwargs else tensors_in(args))
-        outputs = tensors_in(output)
-        call.outputs = self.shapes(outputs)
-        call.output_bytes = self.ledger.fresh_bytes(outputs, call.start)
-        call.field = self.fields.of(outputs)
+        with _no_functions():  # nobody is to see the shapes being read here
+            call.inputs = self.shapes(tensors_in((args, kwargs)) if kwargs else tensors_in(args))
+            outputs = tensors_in(output)
+            call.outputs = self.shapes(outputs)
+            call.output_bytes = self.ledger.fresh_bytes(outputs, call.start)
+            call.field = self.fields.of(outputs)
 
     def fail(self, error: BaseException | None, function: str = "") -> None:
         """Keeps where an error was first seen: innermost."""

@@ -8,6 +8,7 @@ import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from operator import is_
 from threading import RLock
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from cnnprof.errors import UsageError
 from cnnprof.profiling.trace import is_torchs
 
+_HELD = ("_parameters", "_buffers", "_modules")
 _CONTAINERS = frozenset({dict, list, set, OrderedDict, defaultdict, deque})
 
 
@@ -96,8 +98,12 @@ class _Kept:
     def __init__(self) -> None:
         self.paths: dict[nn.Module, str] = {}
         """As `named_modules` has them. All is kept in one walk: large networks would have to be fetched from memory for each."""
-        self.torchs: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self.layers: list[tuple[dict[str, Any], dict[str, Any]]] = []
         """The dictionary of each of torch's layers, and a copy: these keep nothing of what they see."""
+        self.held: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        """The same of their parameters, buffers and parts, to which the user's code may add."""
+        self.empty: list[dict[str, Any]] = []
+        """Those that had nothing in them."""
         self.users: list[_State] = []
         self.switched: list[dict[str, Any]] = []
         """The dictionaries of those that were in the other mode."""
@@ -116,7 +122,13 @@ class _Kept:
             self.paths[module] = path
             attributes = module.__dict__
             if is_torchs(type(module)):
-                self.torchs.append((attributes, attributes.copy()))
+                self.layers.append((attributes, attributes.copy()))
+                for name in _HELD:
+                    held = attributes.get(name)
+                    if held:
+                        self.held.append((held, held.copy()))
+                    elif held is not None:
+                        self.empty.append(held)
             else:
                 self.users.append(_state(attributes))
             if "training" in attributes:
@@ -142,13 +154,17 @@ class _Kept:
             module.training = not training
         for wrapper, devices in self.spread:
             wrapper.device_ids = devices
-        for attributes, values in self.torchs:
+        for attributes, values in chain(self.layers, self.held):
             try:
                 same = attributes == values  # which is known at once of what is the same object
             except Exception:  # tensors that are not the same object may refuse
                 same = False
             if not same:
                 _put_back(attributes, values)
+        if any(self.empty):
+            for held in filter(None, self.empty):
+                held.clear()
+        for attributes, _ in self.layers:
             if attributes["_forward_hooks"] or attributes["_forward_pre_hooks"]:
                 _unregister(attributes, first_hook)
         for state in self.users:
