@@ -526,6 +526,45 @@ def test_a_sequential_with_a_forward_of_its_own() -> None:
     assert same(looks, SIZE) == 9
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_functions_in_hooks_between_layers(early: bool) -> None:
+    """Nobody calls them by name but torch's layer: they are noted as operators."""
+
+    def hook(m: Any, x: Tensor) -> Tensor:
+        m.whole[0].relu.register_forward_hook(lambda module, args, output: F.max_pool2d(output, 1))
+        return x
+
+    made = one_after_another() if early else one_after_another(hook)
+    if early:
+        made.conv.register_forward_hook(lambda module, args, output: F.max_pool2d(output, 1))
+    assert same(made, SIZE) == (4 if early else 5)
+
+
+def test_a_layer_by_itself_whose_call_runs_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    torchs = nn.Module.__call__
+    monkeypatch.setattr(nn.Module, "__call__", lambda module, *args: torch.tanh(torchs(module, *args)) * 2)
+    monkeypatch.setattr(nn.Module, "_wrapped_call_impl", nn.Module.__call__)
+    assert same(nn.Conv2d(4, 6, 3), SIZE) == 1
+    assert len(cnnprof.profile(nn.Conv2d(4, 6, 3), SIZE).layers) == 1
+
+
+@pytest.mark.parametrize("owner", [nn.Conv2d, nn.modules.conv._ConvNd, nn.Module])
+def test_attributes_of_a_class(owner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = nn.Conv2d(4, 6, 3)
+    monkeypatch.setattr(owner, "stride", property(lambda layer: (2, 2)), raising=False)
+    assert same(conv, SIZE) == 0
+    assert cnnprof.profile(conv, SIZE).root.output_shape == (6, 3, 3)
+
+
+def test_a_part_that_a_layer_is_given_after_its_call() -> None:
+    def forward(m: Any, x: Tensor) -> Any:
+        x = m.conv(x)
+        m.conv.add_module("more", nn.Linear(2, 3))
+        return x
+
+    assert same(net(forward), SIZE) == 1
+
+
 class Functions(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -320,3 +321,15 @@ def test_within_inference_mode() -> None:
         found = cnnprof.profile(convs(), (3, 8, 8))
     assert (found.products, found.params) == CONVS
     assert [layer.kind for layer in found.layers] == ["Conv2d", "BatchNorm2d", "ReLU", "Flatten", "Linear"]
+
+
+def test_a_layer_that_answers_for_itself() -> None:
+    named: Any = nn.Softplus()
+    named._get_name = lambda: "Mine"
+    for layers, kinds in (([named, nn.Softplus()], ["Mine", "Softplus"]), ([nn.Softplus()], ["Softplus"])):
+        assert [layer.kind for layer in cnnprof.profile(nn.Sequential(*layers), (4, 8, 8)).layers] == kinds
+
+
+def test_a_forward_that_copies_a_layer() -> None:
+    module = Of(lambda m, x: copy.deepcopy(m.conv)(x), conv=nn.Conv2d(4, 4, 3))
+    assert cnnprof.profile(module, (4, 8, 8)).products == 4 * 6 * 6 * 4 * 9

@@ -224,6 +224,22 @@ def test_buffers_that_forward_changes() -> None:
     assert_untouched(module, lambda: cnnprof.profile(module, (4,)))
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_what_a_forward_gives_to_a_layer_of_torchs(device: str) -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        m.conv.register_buffer("mask", torch.ones_like(x))
+        m.conv.weight = nn.Parameter(m.conv.weight * 2)
+        m.norm.running_mean = x[0, :, 0, 0]
+        m.conv.add_module("more", nn.ReLU())
+        del m.act.inplace, m.norm.bias
+        made: Tensor = m.conv(x)
+        return made
+
+    with torch.device(device):
+        module = Of(forward, conv=nn.Conv2d(4, 4, 3), norm=nn.BatchNorm2d(4), act=nn.ReLU())
+    assert_untouched(module, lambda: cnnprof.profile(module, (4, 8, 8)))
+
+
 def test_parametrizations_and_hooks_that_set_weights() -> None:
     for make in (parametrizations.weight_norm, parametrizations.spectral_norm, nn.utils.weight_norm, nn.utils.spectral_norm):
         module = make(nn.Linear(4, 5)).train()

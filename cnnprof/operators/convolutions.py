@@ -21,8 +21,8 @@ def convolution(
 ) -> Made:
     """batch x out_channels x map, in any number of dimensions; contiguous for any input, as in torch's meta kernel."""
     shape, kernel = tuple(x.shape), tuple(weight.shape)  # to slice a torch.Size takes long
-    rank = len(shape) - 2
-    if x.dtype not in FLOATS or not x.is_meta or not weight.is_meta or rank < 1 or 0 in shape:
+    rank, dtype = len(shape) - 2, x.dtype
+    if dtype not in FLOATS or not x.is_meta or not weight.is_meta or rank < 1 or 0 in shape:
         return None
     if len(padding) == len(output_padding) == 1 < rank:  # padding="valid"
         padding, output_padding = [*padding] * rank, [*output_padding] * rank
@@ -36,20 +36,20 @@ def convolution(
         channels, out_channels = kernel[1] * groups, kernel[0]
         maps = zip(shape[2:], kernel[2:], stride, padding, dilation, strict=True)
         sizes = [(n + 2 * p - d * (k - 1) - 1) // (s or 1) + 1 for n, k, s, p, d in maps]
-    if weight.dtype is not x.dtype or channels != shape[1] or groups < 1 or kernel[0] % groups:
+    if weight.dtype is not dtype or channels != shape[1] or groups < 1 or kernel[0] % groups:
         _refuse_weight(x, weight, channels, groups)
-    if transposed or min(sizes) < 1 or min(stride) < 1 or min(padding) < 0 or min(dilation) < 1 or 0 in kernel:
+    if transposed or min(*sizes, *stride, *dilation, *kernel) < 1 or min(padding) < 0:
         if transposed:
             _refuse_transposed(kernel[2:], stride, padding, dilation, output_padding)
         else:
             refuse_window(shape[2:], kernel[2:], stride, padding, dilation)
         if min(sizes) < 1 or not out_channels:
             raise ShapeError(f"output would be {by((out_channels, *sizes))}")
-    if bias is not None and bias.dtype is not x.dtype:
+    if bias is not None and bias.dtype is not dtype:
         raise ShapeError(unlike(x, bias, "bias"))
     if bias is not None and bias.shape != (out_channels,):
         raise ShapeError(f"the bias is {by(bias.shape)}, the output has {out_channels} channels")
-    return torch.empty(shape[0], out_channels, *sizes, dtype=x.dtype, device=META)
+    return torch.empty(shape[0], out_channels, *sizes, dtype=dtype, device=META)
 
 
 def _refuse_weight(x: Tensor, weight: Tensor, channels: int, groups: int) -> None:

@@ -199,14 +199,15 @@ def direct(trace: Trace) -> Iterator[None]:
         own = module.__dict__
         if not (_unhooked(own) and _undisturbed(trace)):
             return torchs(module, *args, **kwargs)
-        if len(args) == 1 and not kwargs and _is_plain(args[0]):
-            kind = _KINDS.get(type(module))
+        cls = type(module)
+        if (cls in _KINDS or cls is nn.Sequential) and len(args) == 1 and not kwargs and _is_plain(args[0]):
+            kind = _KINDS.get(cls)
             if kind is not None and kind[1].is_torchs():
                 with _no_functions(), _no_modes():
                     output = _output(trace, kind[0], module, own, args[0])
                 if output is not None:
                     return output
-            elif type(module) is nn.Sequential and _SEQUENTIAL.is_torchs() and "forward" not in own:
+            elif cls is nn.Sequential and _SEQUENTIAL.is_torchs() and "forward" not in own:
                 return trace.call(module, args, kwargs, partial(_one_by_one, trace, call, module))
         return trace.call(module, args, kwargs)
 
@@ -230,7 +231,7 @@ def _tell_compiler(call: Callable[..., Any], torchs: Callable[..., Any]) -> None
                     setattr(module, variable, torchs)
 
 
-def _one_by_one(trace: Trace, call: Callable[..., Any], layers: nn.Sequential, x: Any) -> Any:
+def _one_by_one(trace: Trace, call: Callable[..., Any], layers: nn.Module, x: Any) -> Any:
     """What `forward` of `nn.Sequential` returns. Each layer is run as `call` would run it.
 
     From one direct layer to the next nobody can put in anything, so it is enough to look before the first of them. As in torch's,

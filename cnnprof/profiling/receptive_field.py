@@ -56,6 +56,8 @@ def followed(func: Any) -> Followed | None:
 _MARK = "_cnnprof_dependence"
 """An attribute of the tensors themselves: cheaper than a dictionary that does not keep them alive."""
 _MARKS = repeat(_MARK)
+_OPERANDS = 5
+"""How many tensors an operator of a layer takes at most: input, weight, bias, mean and variance, which come first."""
 _NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -107,7 +109,7 @@ class ReceptiveFields:
     def of_layer(self, operator: Followed, args: tuple[Any, ...], output: Tensor) -> Field:
         """The same as `follow` and `of`, for an operator of which the first argument is the input of a layer."""
         known: Dependence | None = getattr(args[0], _MARK, None)
-        if known is None or self._tainted or (len(args) > 1 and any(map(hasattr, args[1:], _MARKS))):
+        if known is None or self._tainted or (len(args) > 1 and any(map(hasattr, args[1:_OPERANDS], _MARKS))):
             outputs = (output,)
             self.follow(operator, args, _NO_KWARGS, outputs)
             return self.of(outputs)

@@ -8,7 +8,6 @@ import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from operator import is_
 from threading import RLock
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from cnnprof.errors import UsageError
 from cnnprof.profiling.trace import is_torchs
 
 _HELD = ("_parameters", "_buffers", "_modules")
+_NOTHING: dict[str, Any] = {}
 _CONTAINERS = frozenset({dict, list, set, OrderedDict, defaultdict, deque})
 
 
@@ -98,12 +98,14 @@ class _Kept:
     def __init__(self) -> None:
         self.paths: dict[nn.Module, str] = {}
         """As `named_modules` has them. All is kept in one walk: large networks would have to be fetched from memory for each."""
-        self.layers: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        """The dictionary of each of torch's layers, and a copy: these keep nothing of what they see."""
-        self.held: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        """The same of their parameters, buffers and parts, to which the user's code may add."""
-        self.empty: list[dict[str, Any]] = []
-        """Those that had nothing in them."""
+        self.torchs: list[dict[str, Any]] = []
+        """The dictionary of each of torch's layers: these keep nothing of what they see."""
+        self.copies: list[dict[str, Any]] = []
+        """A copy of each."""
+        self.held: list[dict[str, Any]] = []
+        """Those of their parameters, buffers and parts, to which the user's code may add."""
+        self.contents: list[dict[str, Any]] = []
+        """A copy of each."""
         self.users: list[_State] = []
         self.switched: list[dict[str, Any]] = []
         """The dictionaries of those that were in the other mode."""
@@ -122,13 +124,12 @@ class _Kept:
             self.paths[module] = path
             attributes = module.__dict__
             if is_torchs(type(module)):
-                self.layers.append((attributes, attributes.copy()))
-                for name in _HELD:
-                    held = attributes.get(name)
-                    if held:
-                        self.held.append((held, held.copy()))
-                    elif held is not None:
-                        self.empty.append(held)
+                self.torchs.append(attributes)
+                self.copies.append(attributes.copy())
+                for held in map(attributes.get, _HELD):
+                    if isinstance(held, dict):  # a scripted module has them in C++
+                        self.held.append(held)
+                        self.contents.append(held.copy() if held else _NOTHING)
             else:
                 self.users.append(_state(attributes))
             if "training" in attributes:
@@ -138,7 +139,7 @@ class _Kept:
             elif module.training is not training:
                 self.scripted.append(module)
                 module.training = training
-            if isinstance(module, nn.DataParallel):
+            if "device_ids" in attributes and isinstance(module, nn.DataParallel):
                 self.spread.append((module, module.device_ids))
                 module.device_ids = []
             if parts := module._modules:
@@ -154,21 +155,24 @@ class _Kept:
             module.training = not training
         for wrapper, devices in self.spread:
             wrapper.device_ids = devices
-        for attributes, values in chain(self.layers, self.held):
-            try:
-                same = attributes == values  # which is known at once of what is the same object
-            except Exception:  # tensors that are not the same object may refuse
-                same = False
-            if not same:
-                _put_back(attributes, values)
-        if any(self.empty):
-            for held in filter(None, self.empty):
-                held.clear()
-        for attributes, _ in self.layers:
-            if attributes["_forward_hooks"] or attributes["_forward_pre_hooks"]:
+        for now, before in ((self.torchs, self.copies), (self.held, self.contents)):
+            if not _same(now, before):
+                for attributes, values in zip(now, before, strict=True):
+                    if not _same(attributes, values):
+                        _put_back(attributes, values)
+        for attributes in self.torchs:
+            if attributes.get("_forward_hooks") or attributes.get("_forward_pre_hooks"):
                 _unregister(attributes, first_hook)
         for state in self.users:
             _restore(state)
+
+
+def _same(now: object, before: object) -> bool:
+    """Whether they are equal, which is known at once of what is the same object."""
+    try:
+        return now == before
+    except Exception:  # tensors that are not the same object may refuse
+        return False
 
 
 def _put_back(attributes: dict[str, Any], values: dict[str, Any]) -> None:
