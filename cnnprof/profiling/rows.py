@@ -15,9 +15,9 @@ from torch import nn
 
 from cnnprof.profiling.counting import Counting, products_of_call
 from cnnprof.profiling.describe import OPERATORS, arguments_of, kind_of
-from cnnprof.profiling.owned import NOTHING_OWNED, Owned, owned_by, together
+from cnnprof.profiling.owned import NOTHING_OWNED, Owned, cost_of, each, owned_by, owns, together
 from cnnprof.profiling.profile import NOTHING, Cost, Layer, Shape, Term
-from cnnprof.profiling.trace import AnyCall, Call, LayerCall, Operation, is_parametrized, is_torchs
+from cnnprof.profiling.trace import IS_TORCHS, AnyCall, Call, LayerCall, Operation, is_parametrized
 
 NONE: Mapping[int, int] = MappingProxyType({})
 
@@ -108,17 +108,17 @@ class _Rows:
         if call.calls_modules():
             return True
         # A module of the user's is one row where it is small: the network itself, and what holds unused layers, is not.
-        return not is_torchs(type(module)) and (depth == 0 or next(self.idle(module), None) is not None)
+        return not IS_TORCHS[type(module)] and (depth == 0 or next(self.idle(module), None) is not None)
 
     def children(self, call: Call, module: nn.Module, path: str, depth: int) -> list[Layer]:
         """The layers of a container: its own parameters, what it ran, what it did not call."""
         below: list[Layer] = []
-        for name, own in self.owned.pop(module, NOTHING_OWNED).parts():
-            cost, shapes = own.cost()
-            below.append(Layer(_join(path, name), own.kind, "", depth, (), shapes, cost, shapes))
+        for name, kind, own in each(self.owned.pop(module, NOTHING_OWNED)):
+            cost, shapes = cost_of(own)
+            below.append(Layer(_join(path, name), kind, "", depth, (), shapes, cost, shapes))
         self.add_events(below, call, path, depth, {})
         for part in dict.fromkeys(self.idle(module)):  # one may stand in several places
-            cost, shapes = self.owned.pop(part).cost()
+            cost, shapes = cost_of(self.owned.pop(part))
             named = (self.paths[part], kind_of(part), arguments_of(part), depth, (), ())
             below.append(Layer(*named, cost, shapes, (), "not called"))
         return below
@@ -170,14 +170,14 @@ class _Rows:
                 peak = max(peak, self.live.get(operation.run, 0))
         if own is NOTHING_OWNED:
             return Cost(0, 0, products, call.output_bytes, 0, 0, unknown, kept, peak), (), terms
-        cost, shapes = own.cost(products, call.output_bytes, unknown, kept, peak)
+        cost, shapes = cost_of(own, products, call.output_bytes, unknown, kept, peak)
         return cost, shapes, terms
 
     def idle(self, module: nn.Module) -> Iterator[nn.Module]:
         """The modules below that own something and were not called, as far as none that was called stands between."""
         for below in module._modules.values():
             if below is not None and below not in self.called:
-                if self.owned.get(below):
+                if below in self.owned and owns(self.owned[below]):
                     yield below
                 yield from self.idle(below)
 

@@ -143,6 +143,8 @@ def _with_data(modules: Iterable[nn.Module]) -> Iterator[_Place]:
     """Where parameters and buffers are that have data, and their names there."""
     for module in modules:
         for own in (module._parameters, module._buffers):
+            if not own:
+                continue
             for name, tensor in own.items():
                 if tensor is None or (tensor.is_meta and type(tensor) not in _LAZY):
                     continue

@@ -282,7 +282,7 @@ class Trace(MetaMode):
             self.autocast = True
         if self.failure.error:
             self.failure = Failure()  # somebody has caught that one
-        torchs = is_torchs(type(module))
+        torchs = IS_TORCHS[type(module)]
         call = Call(module, self.ledger.runs, self.naming, number, torchs and not module._modules)
         self.stack[-1].events.append(call)
         self.stack.append(call)
@@ -359,7 +359,7 @@ class Trace(MetaMode):
         run = ledger.runs = ledger.runs + 1
         events = self.stack[-1].events
         inputs = events[-1].outputs if follows else self.shape(x)
-        sizes = inputs if output is x else self.shape(output)
+        sizes = inputs if following.passes_on else self.shape(output)  # of one input: the rest is smaller
         call = LayerCall(name, inputs, sizes, 0, terms or (), terms is not None, field, run, module, number)
         if new:
             call.output_bytes = ledger.add(output, name, call)
@@ -528,17 +528,17 @@ class _Functions(TorchFunctionMode):
         return self.trace.function(func, args, kwargs or {})
 
 
-_TORCHS: dict[type[nn.Module], bool] = {}
-
-
-def is_torchs(cls: type[nn.Module]) -> bool:
+class _Torchs(dict[type[nn.Module], bool]):
     """Whether a class computes as one of torch's layers, or of ours, does: its `forward` is not the user's."""
-    known = _TORCHS.get(cls)
-    if known is None:
+
+    def __missing__(self, cls: type[nn.Module]) -> bool:
         forward = getattr(cls, "forward", None)  # a scripted module's class has none
         home = getattr(forward, "__module__", "torch.") or ""
-        known = _TORCHS[cls] = home.startswith(("torch.", "cnnprof.nets."))
-    return known
+        known = self[cls] = home.startswith(("torch.", "cnnprof.nets."))
+        return known
+
+
+IS_TORCHS = _Torchs()
 
 
 def is_parametrized(module: nn.Module) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cnnprof.errors import UsageError
-from cnnprof.profiling.trace import is_torchs
+from cnnprof.profiling.trace import IS_TORCHS
 
 _HELD = ("_parameters", "_buffers", "_modules")
 _NOTHING: dict[str, Any] = {}
@@ -123,7 +123,7 @@ class _Kept:
                 continue
             self.paths[module] = path
             attributes = module.__dict__
-            if is_torchs(type(module)):
+            if IS_TORCHS[type(module)]:
                 self.torchs.append(attributes)
                 self.copies.append(attributes.copy())
                 for held in map(attributes.get, _HELD):
