@@ -541,11 +541,11 @@ def test_functions_in_hooks_between_layers(early: bool) -> None:
 
 
 def test_a_layer_by_itself_whose_call_runs_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    torchs = nn.Module.__call__
-    monkeypatch.setattr(nn.Module, "__call__", lambda module, *args: torch.tanh(torchs(module, *args)) * 2)
-    monkeypatch.setattr(nn.Module, "_wrapped_call_impl", nn.Module.__call__)
-    assert same(nn.Conv2d(4, 6, 3), SIZE) == 1
-    assert len(cnnprof.profile(nn.Conv2d(4, 6, 3), SIZE).layers) == 1
+    torchs, weight = nn.Module.__call__, torch.zeros(5, 8, device="meta")
+    monkeypatch.setattr(nn.Module, "__call__", lambda module, *args: F.linear(torchs(module, *args), weight))
+    assert same(nn.Conv2d(4, 6, 1), SIZE) == 1
+    (layer,) = cnnprof.profile(nn.Conv2d(4, 6, 1), SIZE).layers
+    assert layer.products == 6 * 8 * 8 * 4 + 6 * 8 * 8 * 5
 
 
 @pytest.mark.parametrize("owner", [nn.Conv2d, nn.modules.conv._ConvNd, nn.Module])
@@ -559,10 +559,12 @@ def test_attributes_of_a_class(owner: Any, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_part_that_a_layer_is_given_after_its_call() -> None:
     def forward(m: Any, x: Tensor) -> Any:
         x = m.conv(x)
-        m.conv.add_module("more", nn.Linear(2, 3))
+        m.conv.add_module("more", m.norm)
         return x
 
-    assert same(net(forward), SIZE) == 1
+    made = net(forward)
+    assert same(made, SIZE) == 1
+    assert not any(layer.path.endswith("norm") for layer in cnnprof.profile(made, SIZE).layers)
 
 
 class Functions(TorchFunctionMode):

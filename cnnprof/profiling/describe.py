@@ -25,12 +25,12 @@ _OMITTED = frozenset({"device", "dtype", "input_size"})
 def kind_of(module: nn.Module) -> str:
     """`Conv2d`: the class, or what the module calls itself."""
     cls = type(module)
-    if cls._get_name is _CLASS and "_get_name" not in module.__dict__:
+    if cls._get_name is _CLASS_NAME and "_get_name" not in module.__dict__:
         return cls.__name__  # what that says, and slowly
     return str(module._get_name())
 
 
-_CLASS = nn.Module._get_name
+_CLASS_NAME = nn.Module._get_name
 
 
 def arguments_of(module: nn.Module) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from itertools import accumulate, compress
-from operator import itemgetter
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from cnnprof.profiling.memory import Peak
@@ -53,7 +52,6 @@ class Phase(NamedTuple):
 
 _Made: TypeAlias = "tuple[int, str, Any, int, bool]"
 """An `Allocation` with the caller in place of the place."""
-_size, _run = itemgetter(0), itemgetter(3)
 
 
 class History:
@@ -82,9 +80,8 @@ class History:
     @cached_property
     def live(self) -> tuple[int, ...]:
         """The live bytes after each event."""
-        sizes = list(map(_size, self.made))
-        changes = sizes + [-size for size in reversed(sizes)]  # that of `~n` is the n-th from the end
-        return tuple(accumulate(map(changes.__getitem__, self.events)))
+        made = self.made
+        return tuple(accumulate([made[n][0] if n >= 0 else -made[~n][0] for n in self.events]))
 
     def span(self, iteration: int | None = None, *names: str) -> range:
         """The events of an iteration, or of those of its phases that are named; all without arguments. Raises KeyError."""
@@ -209,8 +206,8 @@ _NOTHING = Allocation(0, "", None, 0, False)
 
 def live_by_run(history: History) -> dict[int, int]:
     """For each operator that allocated, by its number, the bytes that live just after that."""
-    live = compress(history.live, map((-1).__lt__, history.events))  # each time something was made
-    return dict(zip(map(_run, history.made), live, strict=True))
+    made = history.made
+    return {made[n][3]: now for n, now in zip(history.events, history.live, strict=True) if n >= 0}
 
 
 def alive(history: History, event: int) -> list[int]:

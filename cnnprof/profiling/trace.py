@@ -359,7 +359,7 @@ class Trace(MetaMode):
         run = ledger.runs = ledger.runs + 1
         events = self.stack[-1].events
         inputs = events[-1].outputs if follows else self.shape(x)
-        sizes = inputs if following.passes_on else self.shape(output)  # of one input: the rest is smaller
+        sizes = inputs if following.passes_on else self.shape(output)  # element by element of `x`
         call = LayerCall(name, inputs, sizes, 0, terms or (), terms is not None, field, run, module, number)
         if new:
             call.output_bytes = ledger.add(output, name, call)
