@@ -128,6 +128,15 @@ def _twice(member: nn.Module) -> nn.Module:
     return Of(lambda m, x: m.b(m.a(x)), a=member, b=member)
 
 
+def _same_parameter(weight: nn.Parameter) -> nn.Module:
+    return Of(lambda m, x: x * m.a + m.b, a=weight, b=weight)
+
+
+def _with_alias(layer: nn.Linear) -> nn.Module:
+    layer.alias = layer.weight
+    return layer
+
+
 def _frozen(member: nn.Module) -> nn.Module:
     return member.requires_grad_(False)
 
@@ -141,6 +150,8 @@ SHARED = [
     Case("module under two names", lambda: _twice(Linear(8, 8)), (8,), 2 * 64, 72),
     Case("module twice in a Sequential", lambda: nn.Sequential(*[Linear(8, 8)] * 2), (8,), 2 * 64, 72),
     Case("container under two names", lambda: _twice(nn.Sequential(Linear(8, 4), nn.ReLU(), Linear(4, 8))), (8,), 2 * 64, 36 + 40),
+    Case("parameter under two names", lambda: _same_parameter(param(8)), (8,), 0, 8),
+    Case("parameter of a layer under two names", lambda: _with_alias(Linear(8, 8)), (8,), 64, 72),
     Case("tied weights", lambda: _tied(Linear(16, 50)), ids(2, 7), 2 * 7 * 16 * 50, 50 * 16 + 50),
     Case(
         "tied weights, used by F.linear",

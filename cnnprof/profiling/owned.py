@@ -10,39 +10,36 @@ from torch import Tensor, nn
 
 from cnnprof.profiling.profile import Cost, Shape
 
-Owned: TypeAlias = "tuple[Mapping[str, nn.Parameter | None], Mapping[str, Tensor | None]]"
-"""Parameters and buffers by name; None is none. Hundreds are made for each profile, so it is no class."""
+Parameters: TypeAlias = Mapping[str, nn.Parameter | None]
+Buffers: TypeAlias = Mapping[str, Tensor | None]
+"""By name; None is none."""
+Owned: TypeAlias = "tuple[int, int, int, int, tuple[Shape, ...], Parameters, Buffers]"
+"""The elements of parameters, how many of these require a gradient, the bytes of parameters and of buffers, the shapes of the
+parameters, and what all that is of. Hundreds are made for each profile, so it is no class."""
 
 _T = TypeVar("_T", bound=Tensor)
 _NONE: Mapping[str, Any] = MappingProxyType({})
-NOTHING_OWNED: Owned = (_NONE, _NONE)
+NOTHING_OWNED: Owned = (0, 0, 0, 0, (), _NONE, _NONE)
 
 
-def owns(own: Owned) -> bool:
-    """Whether there is any."""
-    return any(tensor is not None for tensors in own for tensor in tensors.values())
+def owned_by(modules: Iterable[nn.Module]) -> dict[nn.Module, Owned]:
+    """What each module owns that none before it does, if anything."""
+    owned: dict[nn.Module, Owned] = {}
+    seen: list[int] = []
+    for module in modules:
+        parameters, buffers = module._parameters, module._buffers
+        if parameters or buffers:
+            owned[module] = _weighed(parameters, buffers, seen)
+    return owned if len(set(seen)) == len(seen) else _first_owners(owned)
 
 
-def each(own: Owned) -> Iterator[tuple[str, str, Owned]]:
-    """Each of them by itself: its name, what a row of it is called, and the one."""
-    parameters, buffers = own
-    for name, parameter in parameters.items():
-        if parameter is not None:
-            yield name, "Parameter", ({name: parameter}, _NONE)
-    for name, buffer in buffers.items():
-        if buffer is not None:
-            yield name, "Buffer", (_NONE, {name: buffer})
-
-
-def cost_of(
-    own: Owned, products: int = 0, output_bytes: int = 0, unknown: tuple[str, ...] = (), retained: int = 0, peak: int = 0
-) -> tuple[Cost, tuple[Shape, ...]]:
-    """Elements and bytes of them, beside what their layer computes, retains and has live; and the shapes of the parameters."""
-    parameters, buffers = own
+def _weighed(parameters: Parameters, buffers: Buffers, seen: list[int]) -> Owned:
+    """All of these. Adds the `id` of each tensor to `seen`."""
     params = trainable = param_bytes = buffer_bytes = 0
     shapes: list[Shape] = []
     for parameter in parameters.values():
         if parameter is not None:
+            seen.append(id(parameter))
             shapes.append(tuple(parameter.shape))
             elements = parameter.numel()
             params += elements
@@ -51,42 +48,49 @@ def cost_of(
             param_bytes += parameter.nbytes
     for buffer in buffers.values():
         if buffer is not None:
+            seen.append(id(buffer))
             buffer_bytes += buffer.nbytes
-    cost = Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, unknown, retained, peak)
-    return cost, tuple(shapes)
-
-
-def together(parts: Iterable[Owned]) -> Owned:
-    """All of them, under names that tell them apart."""
-    parameters: dict[str, nn.Parameter | None] = {}
-    buffers: dict[str, Tensor | None] = {}
-    for number, (some, others) in enumerate(parts):
-        parameters |= {f"{number}.{name}": parameter for name, parameter in some.items()}
-        buffers |= {f"{number}.{name}": buffer for name, buffer in others.items()}
-    return parameters, buffers
-
-
-def owned_by(modules: Iterable[nn.Module]) -> dict[nn.Module, Owned]:
-    """What each module owns that none before it does, if anything."""
-    owned: dict[nn.Module, Owned] = {}
-    tensors: list[Tensor | None] = []
-    for module in modules:
-        parameters, buffers = module._parameters, module._buffers
-        if parameters or buffers:
-            owned[module] = parameters, buffers
-            tensors += parameters.values()
-            tensors += buffers.values()
-    seen = [id(tensor) for tensor in tensors if tensor is not None]
-    return owned if len(set(seen)) == len(seen) else _first_owners(owned)
+    return params, trainable, param_bytes, buffer_bytes, tuple(shapes), parameters, buffers
 
 
 def _first_owners(owned: Mapping[nn.Module, Owned]) -> dict[nn.Module, Owned]:
     seen: set[int] = set()
-    found = {module: (_unseen(parameters, seen), _unseen(buffers, seen)) for module, (parameters, buffers) in owned.items()}
-    return {module: own for module, own in found.items() if any(own)}
+    found = {module: _weighed(_unseen(own[5], seen), _unseen(own[6], seen), []) for module, own in owned.items()}
+    return {module: own for module, own in found.items() if owns(own)}
 
 
 def _unseen(tensors: Mapping[str, _T | None], seen: set[int]) -> Mapping[str, _T]:
-    new = {name: tensor for name, tensor in tensors.items() if tensor is not None and id(tensor) not in seen}
-    seen.update(map(id, new.values()))
+    new: dict[str, _T] = {}
+    for name, tensor in tensors.items():
+        if tensor is not None and id(tensor) not in seen:
+            new[name] = tensor
+            seen.add(id(tensor))
     return new
+
+
+def owns(own: Owned) -> bool:
+    """Whether there is any."""
+    return any(tensor is not None for tensors in own[5:] for tensor in tensors.values())
+
+
+def each(own: Owned) -> Iterator[tuple[str, str, Owned]]:
+    """Each of them by itself: its name, what a row of it is called, and the one."""
+    *_, parameters, buffers = own
+    for name, parameter in parameters.items():
+        if parameter is not None:
+            yield name, "Parameter", _weighed({name: parameter}, _NONE, [])
+    for name, buffer in buffers.items():
+        if buffer is not None:
+            yield name, "Buffer", _weighed(_NONE, {name: buffer}, [])
+
+
+def alone(own: Owned) -> tuple[Cost, tuple[Shape, ...]]:
+    """What they cost where nothing runs, and the shapes of the parameters."""
+    params, trainable, param_bytes, buffer_bytes, shapes, _, _ = own
+    return Cost(params, trainable, param_bytes=param_bytes, buffer_bytes=buffer_bytes), shapes
+
+
+def together(parts: Iterable[Owned]) -> Owned:
+    """All of them, without their names."""
+    params, trainable, param_bytes, buffer_bytes, shapes, *_ = zip(*parts, strict=True)
+    return sum(params), sum(trainable), sum(param_bytes), sum(buffer_bytes), sum(shapes, ()), _NONE, _NONE

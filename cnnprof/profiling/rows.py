@@ -15,7 +15,7 @@ from torch import nn
 
 from cnnprof.profiling.counting import Counting, products_of_call
 from cnnprof.profiling.describe import OPERATORS, arguments_of, kind_of
-from cnnprof.profiling.owned import NOTHING_OWNED, Owned, cost_of, each, owned_by, owns, together
+from cnnprof.profiling.owned import NOTHING_OWNED, Owned, alone, each, owned_by, owns, together
 from cnnprof.profiling.profile import NOTHING, Cost, Layer, Shape, Term
 from cnnprof.profiling.trace import IS_TORCHS, AnyCall, Call, LayerCall, Operation, is_parametrized
 
@@ -114,11 +114,11 @@ class _Rows:
         """The layers of a container: its own parameters, what it ran, what it did not call."""
         below: list[Layer] = []
         for name, kind, own in each(self.owned.pop(module, NOTHING_OWNED)):
-            cost, shapes = cost_of(own)
+            cost, shapes = alone(own)
             below.append(Layer(_join(path, name), kind, "", depth, (), shapes, cost, shapes))
         self.add_events(below, call, path, depth, {})
         for part in dict.fromkeys(self.idle(module)):  # one may stand in several places
-            cost, shapes = cost_of(self.owned.pop(part))
+            cost, shapes = alone(self.owned.pop(part))
             named = (self.paths[part], kind_of(part), arguments_of(part), depth, (), ())
             below.append(Layer(*named, cost, shapes, (), "not called"))
         return below
@@ -168,9 +168,8 @@ class _Rows:
             for operation in call.operations():
                 kept += self.retained.get(operation.run, 0)
                 peak = max(peak, self.live.get(operation.run, 0))
-        if own is NOTHING_OWNED:
-            return Cost(0, 0, products, call.output_bytes, 0, 0, unknown, kept, peak), (), terms
-        cost, shapes = cost_of(own, products, call.output_bytes, unknown, kept, peak)
+        params, trainable, param_bytes, buffer_bytes, shapes, _, _ = own
+        cost = Cost(params, trainable, products, call.output_bytes, param_bytes, buffer_bytes, unknown, kept, peak)
         return cost, shapes, terms
 
     def idle(self, module: nn.Module) -> Iterator[nn.Module]:
