@@ -5,6 +5,7 @@ The way is the second opinion: each test runs it too. Where anybody could have p
 
 from __future__ import annotations
 
+import operator
 import subprocess
 import sys
 import threading
@@ -31,15 +32,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import cnnprof
 from cnnprof.profiling import profiler
-from cnnprof.profiling.direct import LAYERS, direct
+from cnnprof.profiling.direct import FUNCTIONS, LAYERS, direct
 from cnnprof.profiling.trace import OPERATORS, Trace
 from cnnprof.spec import library
 
 SIZE = (4, 8, 8)
 
 
-def noted(module: nn.Module, inputs: Any, directly: bool = True) -> tuple[Any, int]:
-    """All that a profile says, or the error, and how many calls were noted directly."""
+LAYER = ("layer", "idle")
+FUNCTION = ("binary",)
+
+
+def noted(module: nn.Module, inputs: Any, directly: bool = True, by: tuple[str, ...] = LAYER) -> tuple[Any, int]:
+    """All that a profile says, or the error, and how many calls were noted directly, by those methods of a trace."""
     count = 0
 
     def counted(noted: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,8 +57,8 @@ def noted(module: nn.Module, inputs: Any, directly: bool = True) -> tuple[Any, i
         return note
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trace, "layer", counted(Trace.layer))
-        patch.setattr(Trace, "idle", counted(Trace.idle))
+        for name in by:
+            patch.setattr(Trace, name, counted(getattr(Trace, name)))
         if not directly:
             patch.setattr(profiler, "direct", lambda trace: nullcontext())
         try:
@@ -64,10 +69,10 @@ def noted(module: nn.Module, inputs: Any, directly: bool = True) -> tuple[Any, i
         return (measured.profile, measured.profile.to_json(), history.allocations, history.events, history.phases), count
 
 
-def same(module: nn.Module, inputs: Any) -> int:
+def same(module: nn.Module, inputs: Any, by: tuple[str, ...] = LAYER) -> int:
     """How many calls were noted directly, where that makes no difference."""
-    directly, count = noted(module, inputs)
-    torchs, none = noted(module, inputs, directly=False)
+    directly, count = noted(module, inputs, by=by)
+    torchs, none = noted(module, inputs, directly=False, by=by)
     assert none == 0
     assert directly == torchs
     return count
@@ -151,8 +156,8 @@ def test_the_operator_is_the_one_that_torch_runs(drawn: tuple[nn.Module, Tensor]
     if called[0] is None:
         assert not watch.seen
         return
-    ((operator, args),) = watch.seen
-    assert OPERATORS[operator]._replace(make=called[0].make) == called[0]
+    ((func, args),) = watch.seen
+    assert OPERATORS[func]._replace(make=called[0].make) == called[0]
     assert len(args) == len(called[1])
     assert all(one is other or one == other for one, other in zip(args, called[1], strict=True) if not isinstance(one, Tensor))
     assert all(one is other for one, other in zip(args, called[1], strict=True) if isinstance(one, Tensor))
@@ -170,6 +175,58 @@ def test_each_of_them_is_noted_directly() -> None:
     for kind in LAYERS:
         given = {"Conv": (4, 6, 3), "Batc": (4,)}.get(kind.__name__[:4], ())
         assert same(kind(*given), inputs.get(kind, SIZE)) == 1, kind
+
+
+@st.composite
+def operands(draw: st.DrawFn) -> tuple[Any, Tensor, Tensor]:
+    """One of the functions, and its two tensors, which it may refuse."""
+    func = draw(st.sampled_from(list(FUNCTIONS)))
+    shape = [draw(small), *draw(each(draw(st.integers(0, 3)), 1, 4, 7))]
+    other = draw(st.sampled_from([shape, shape, shape[1:], [1, *shape[1:]], [*shape[:-1], 1], [], [2, *shape]]))
+    types = st.sampled_from([torch.float32, torch.float32, torch.float32, torch.float64, torch.int64, torch.bool])
+    return func, draw(laid_out(shape, draw(types))), draw(laid_out(other, draw(types)))
+
+
+@given(operands())
+def test_the_operator_is_the_one_that_a_function_runs(drawn: tuple[Any, Tensor, Tensor]) -> None:
+    func, x, y = drawn
+    with torch.no_grad(), Watch() as watch:
+        try:
+            func(x, y)
+        except (RuntimeError, ValueError):
+            return
+    ((ran, args),) = watch.seen
+    assert FUNCTIONS[func][1] == OPERATORS[ran]
+    assert len(args) == 2
+    assert args[0] is x
+    assert args[1] is y
+
+
+@given(operands())
+def test_a_function(drawn: tuple[Any, Tensor, Tensor]) -> None:
+    func, x, y = drawn
+    same(Of(lambda m, x, y: func(x, y)), (x, y))
+    same(Of(lambda m, x, y: func(x.clone(), y)), (x, y))
+    same(Of(lambda m, x, y: func(y.clone(), m.layer(x)), layer=nn.Hardtanh()), (x, y))
+
+
+@pytest.mark.parametrize(
+    ("write", "sign"),
+    [
+        (lambda x, y: x + y, "+"),
+        (lambda x, y: x - y, "-"),
+        (lambda x, y: x * y, "*"),
+        (lambda x, y: x / y, "/"),
+        (operator.iadd, "+="),
+        (operator.isub, "-="),
+        (operator.imul, "*="),
+        (operator.itruediv, "/="),
+    ],
+)
+def test_each_of_the_functions_is_noted_directly(write: Callable[..., Any], sign: str) -> None:
+    module = net(lambda m, x: write(m.relu(x), m.conv(x)))
+    assert same(module, SIZE, by=FUNCTION) == 1
+    assert sign in {layer.kind for layer in cnnprof.profile(module, SIZE).layers}
 
 
 def test_torch_is_as_it_was() -> None:
@@ -306,6 +363,16 @@ def test_what_is_in_place_counts_as_a_change() -> None:
     assert same(Of(forward, relu=nn.ReLU(inplace=True)), SIZE) == 1
     assert versions == [1, 1]
 
+    def add(m: Any, x: Tensor) -> Any:
+        y = m.relu(x)
+        z = y
+        z += x
+        versions.append(y._version)
+        return y
+
+    assert same(Of(add, relu=nn.ReLU()), SIZE, by=FUNCTION) == 1
+    assert versions == [1, 1, 1, 1]
+
 
 def test_a_layer_that_was_derived() -> None:
     class Scaled(nn.Conv2d):
@@ -370,6 +437,65 @@ def test_functions_that_a_forward_replaces() -> None:
             return m.relu(x)
 
     assert same(net(forward), SIZE) == 0
+
+
+class Kind(Tensor):
+    """A class that could compute in its own way."""
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda m, x: m.relu(x) + 1,
+        lambda m, x: 1 - m.relu(x),
+        lambda m, x: m.relu(x).add(x, alpha=2),
+        lambda m, x: m.relu(x).add(other=x),
+        lambda m, x: torch.add(m.relu(x), x),
+        lambda m, x: x.add(),
+        lambda m, x: x + m.conv.weight,
+        lambda m, x: x + m.conv.bias,
+        lambda m, x: x + nn.Parameter(x),
+        lambda m, x: x + x.as_subclass(Kind),
+        lambda m, x: x.as_subclass(Kind) + x,
+        lambda m, x: x + torch.zeros(()),
+        lambda m, x: x + torch.zeros(1, 4, 8, 8),
+        lambda m, x: x + "1",
+        lambda m, x: x + None,
+        lambda m, x: x + x[:, :3],
+        lambda m, x: x[:, :1].expand(1, 4, 8, 8).add_(x),
+        lambda m, x: x.double() + x,
+        lambda m, x: torch.complex(x, x).conj().imag * x,
+        lambda m, x: torch.vmap(lambda x: x + x)(x),
+        lambda m, x: torch.func.jvp(lambda x: x + x, (x,), (x,))[0],
+        lambda m, x: torch.func.functionalize(lambda x: x + x)(x),
+    ],
+)
+def test_functions_that_go_torchs_way(run: Callable[..., Any]) -> None:
+    assert same(net(run), SIZE, by=FUNCTION) == 0
+
+
+def test_functions_of_the_same_names_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    torchs = Tensor.add
+    module = net(lambda m, x: m.relu(x) + x)
+    assert same(module, SIZE, by=FUNCTION) == 1
+    monkeypatch.setattr(Tensor, "add", lambda x, y: torchs(x, y) * 3)
+    assert same(module, SIZE, by=FUNCTION) == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(Tensor, "__add__", lambda x, y: torchs(x, y) * 3)
+    assert same(module, SIZE, by=FUNCTION) == 1
+
+
+def test_what_the_result_of_a_function_keeps_alive() -> None:
+    """Nothing: neither the trace nor the caller holds on to it, or to what went into it."""
+
+    def forward(m: Any, x: Tensor) -> Any:
+        y = m.conv(x)
+        y = y + x
+        y = m.norm(y) * m.relu(y)
+        del x
+        return m.conv(y) - m.norm(y)
+
+    assert same(net(forward), SIZE, by=FUNCTION) == 3
 
 
 def one_after_another(between: Callable[[Any, Tensor], Any] = lambda m, x: x) -> Any:
@@ -600,6 +726,14 @@ def test_modes(mode: Callable[[], AbstractContextManager[Any]]) -> None:
     with mode():
         directly, _ = noted(net(), SIZE)
         assert directly == noted(net(), SIZE, directly=False)[0]
+
+    def add(m: Any, x: Tensor) -> Any:
+        with mode():
+            y = m.relu(x) + x
+        return y * x
+
+    handed_on = mode is Functions or "device" in repr(mode())  # these have had their say when the trace is asked
+    assert same(net(add), SIZE, by=FUNCTION) == (0 if mode is torch.inference_mode else 1 + handed_on)
 
 
 @pytest.mark.parametrize(

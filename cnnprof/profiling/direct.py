@@ -1,4 +1,4 @@
-"""Layers of torch's that run one operator, noted without torch's way from the layer to the operator.
+"""Layers of torch's and functions that run one operator, noted without torch's way from there to the operator.
 
 That way, `forward`, the functional, the dispatcher and back into Python, takes longer than all that is noted on it. Where it can
 only lead to one call of one operator, the trace is given that call at once. Nothing is left out: the operator's rule makes the
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from operator import attrgetter
-from types import BuiltinFunctionType, ModuleType
+from types import BuiltinFunctionType, MethodDescriptorType, ModuleType
 from typing import Any, TypeAlias
 
 import torch
@@ -121,6 +121,19 @@ LAYERS: dict[type[nn.Module], tuple[Layer, ModuleType, str]] = {
 """What convolutional networks have most of, and the function of torch's that each ends in, if any: where it is, and its name."""
 
 
+FUNCTIONS: dict[Any, tuple[str, Operator]] = {
+    Tensor.add: ("+", OPERATORS[aten.add.Tensor]),
+    Tensor.sub: ("-", OPERATORS[aten.sub.Tensor]),
+    Tensor.mul: ("*", OPERATORS[aten.mul.Tensor]),
+    Tensor.div: ("/", OPERATORS[aten.div.Tensor]),
+    Tensor.add_: ("+=", OPERATORS[aten.add_.Tensor]),
+    Tensor.sub_: ("-=", OPERATORS[aten.sub_.Tensor]),
+    Tensor.mul_: ("*=", OPERATORS[aten.mul_.Tensor]),
+    Tensor.div_: ("/=", OPERATORS[aten.div_.Tensor]),
+}
+"""What Python's operators on two tensors call, as one writes it, and what that runs."""
+
+
 class _Way:
     """What a call of such a layer goes through."""
 
@@ -211,11 +224,23 @@ def direct(trace: Trace) -> Iterator[None]:
                 return trace.call(module, args, kwargs, partial(_one_by_one, trace, call, module))
         return trace.call(module, args, kwargs)
 
+    def function(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+        known = FUNCTIONS.get(func) if type(func) is MethodDescriptorType else None
+        if known is None or kwargs or len(args) != 2:
+            return None
+        x, y = args
+        if not (_is_plain(x) and _is_plain(y) and _undisturbed(trace)):
+            return None
+        with _no_modes():
+            return trace.binary(*known, x, y)
+
     compiler = COMPILER in sys.modules
+    trace.shortcut = function
     nn.Module._call_impl = call  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
+        trace.shortcut = None  # or it and the trace would keep each other alive
         if nn.Module._call_impl is call:
             nn.Module._call_impl = torchs  # type: ignore[method-assign]
         if not compiler and COMPILER in sys.modules:
