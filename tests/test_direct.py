@@ -474,6 +474,16 @@ def test_functions_that_go_torchs_way(run: Callable[..., Any]) -> None:
     assert same(net(run), SIZE, by=FUNCTION) == 0
 
 
+def test_an_interrupt_leaves_no_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trace, "binary", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        cnnprof.profile(Of(lambda m, x: x + x), SIZE)
+    assert torch._C._len_torch_function_stack() == 0
+
+
 def test_functions_of_the_same_names_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
     torchs = Tensor.add
     module = net(lambda m, x: m.relu(x) + x)

@@ -210,7 +210,7 @@ def direct(trace: Trace) -> Iterator[None]:
 
     def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         own = module.__dict__
-        if not (_unhooked(own) and _undisturbed(trace)):
+        if not (_unhooked(own) and _undisturbed(trace, trace.naming)):
             return torchs(module, *args, **kwargs)
         cls = type(module)
         if (cls in _KINDS or cls is nn.Sequential) and len(args) == 1 and not kwargs and _is_plain(args[0]):
@@ -229,7 +229,7 @@ def direct(trace: Trace) -> Iterator[None]:
         if known is None or kwargs or len(args) != 2:
             return None
         x, y = args
-        if not (_is_plain(x) and _is_plain(y) and _undisturbed(trace)):
+        if not (_is_plain(x) and _is_plain(y) and _undisturbed(trace, False)):  # torch has taken that mode off the stack
             return None
         with _no_modes():
             return trace.binary(*known, x, y)
@@ -266,7 +266,7 @@ def _one_by_one(trace: Trace, call: Callable[..., Any], layers: nn.Module, x: An
     module = next(rest, _END)
     looked = True  # `call` has looked at `x`, and for who else is looking on
     while module is not _END:
-        if type(module) in _KINDS and (looked or (_is_plain(x) and _undisturbed(trace))) and _CALLED.is_torchs():
+        if type(module) in _KINDS and (looked or (_is_plain(x) and _undisturbed(trace, trace.naming))) and _CALLED.is_torchs():
             seen: set[_Way] = set()
             follows = False
             with _no_functions(), _no_modes():
@@ -326,14 +326,17 @@ def _unhooked(own: Attributes) -> bool:
         return False  # torch says what is wrong with it
 
 
-def _undisturbed(trace: Trace) -> bool:
-    """Whether nobody but the trace looks on: no other hook of all modules, no other mode, neither autograd nor `torch.func`."""
+def _undisturbed(trace: Trace, naming: bool) -> bool:
+    """Whether nobody but the trace looks on: no other hook of all modules, no other mode, neither autograd nor `torch.func`.
+
+    `naming` is whether its mode for functions is on the stack.
+    """
     return not (
         torch.is_grad_enabled()
         or torch.is_inference_mode_enabled()
         or _modes() != 1
         or _mode_at(0) is not trace
-        or _function_modes() != trace.naming
+        or _function_modes() != naming
         or _transforms() is not None
         or forward_ad._current_level >= 0
         or _tracing() is not None

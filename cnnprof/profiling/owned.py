@@ -91,6 +91,6 @@ def alone(own: Owned) -> tuple[Cost, tuple[Shape, ...]]:
 
 
 def together(parts: Iterable[Owned]) -> Owned:
-    """All of them, without their names."""
+    """The sums over all of them, for one row: what they are of is not in it."""
     params, trainable, param_bytes, buffer_bytes, shapes, *_ = zip(*parts, strict=True)
     return sum(params), sum(trainable), sum(param_bytes), sum(buffer_bytes), sum(shapes, ()), _NONE, _NONE

@@ -364,7 +364,7 @@ class Trace(MetaMode):
     def binary(self, sign: str, operator: Operator, x: Tensor, y: Tensor) -> Tensor | None:
         """The output of `x + y`, or of another of these operators, noted as the modes would note the function and the operator.
 
-        None as with `layer`.
+        None, and nothing is noted, where its rule has no answer.
         """
         name, _, products, new, _, following = operator
         args = x, y
@@ -384,7 +384,8 @@ class Trace(MetaMode):
         terms, field = products(args, _NO_KWARGS, output), self.fields.of(outputs)
         inputs, sizes = self.shapes(args), self.shape(output)
         ran = Operation(name, inputs, sizes, size, terms or (), terms is not None, field, run)
-        self.stack[-1].events.append(Call(sign, start, False, 0, False, "", inputs, sizes, size, field, [ran]))
+        call = Call(sign, start, inputs=inputs, outputs=sizes, output_bytes=size, field=field, events=[ran])
+        self.stack[-1].events.append(call)
         return output
 
     def made(self, operator: Operator, args: tuple[Any, ...]) -> Tensor | None:
@@ -395,7 +396,7 @@ class Trace(MetaMode):
         try:
             output: Tensor | None = make(*args)
         except Exception:
-            return None  # torch gets there too, and is told of as the rest is
+            return None  # on its way torch meets the same error, which is reported as any other
         if output is None:
             return None
         if not self.compiler and COMPILER in sys.modules:
@@ -436,13 +437,12 @@ class Trace(MetaMode):
         """The result of a function that a user's `forward` calls. What ran no operator leaves no trace."""
         if _autocasts():
             self.autocast = True
-        self.naming = False  # torch has taken the mode off the stack meanwhile
         if self.shortcut is not None and (output := self.shortcut(func, args, kwargs)) is not None:
-            self.naming = True
             return output
         above = self.stack[-1]
         call = Call("", self.ledger.runs)
         self.stack.append(call)
+        self.naming = False  # torch has taken the mode off the stack meanwhile
         output = None
         try:
             output = func(*args, **kwargs)
