@@ -333,3 +333,32 @@ def test_a_layer_that_answers_for_itself() -> None:
 def test_a_forward_that_copies_a_layer() -> None:
     module = Of(lambda m, x: copy.deepcopy(m.conv)(x), conv=nn.Conv2d(4, 4, 3))
     assert cnnprof.profile(module, (4, 8, 8)).products == 4 * 6 * 6 * 4 * 9
+
+
+def test_where_an_argument_lies_is_not_shown() -> None:
+    def forward(m: Any, x: Tensor) -> Any:
+        return copy.deepcopy(x) + x
+
+    first, again = (cnnprof.profile(Of(forward), (4, 8, 8)).layers for _ in range(2))
+    assert [layer.arguments for layer in first] == ["dict", ""]
+    assert first == again
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning")
+@pytest.mark.parametrize("sparse", [Tensor.to_sparse, Tensor.to_sparse_csr, Tensor.to_sparse_csc])
+def test_a_sparse_buffer(sparse: Callable[[Tensor], Tensor]) -> None:
+    """Its bytes are those of its 5 values and of where they are, as `torch.save` keeps them."""
+    module = nn.Linear(3, 4)
+    module.register_buffer("adjacency", sparse(torch.eye(5)))
+    found = cnnprof.profile(module, (5, 3), retained=True)
+    places = 2 * 5 if sparse is Tensor.to_sparse else 5 + 6
+    assert (found.params, found.root.cost.buffer_bytes) == (16, 5 * 4 + places * 8)
+    assert found.untrained.startswith("adjacency is sparse_")
+    with pytest.raises(cnnprof.CnnprofError, match="a training pass needs dense tensors"):
+        cnnprof.profile(module, (5, 3), optimizer="sgd")
+
+
+def test_a_sparse_tensor_that_is_no_buffer() -> None:
+    module = Of(lambda m, x: x * 2)
+    module.adjacency = torch.eye(5).to_sparse()
+    assert cnnprof.profile(module, (5, 3)).products == 0

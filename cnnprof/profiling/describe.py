@@ -231,4 +231,6 @@ def _written(value: Any) -> str:
         text = str(value) if not isinstance(value, str) else repr(value)
     except Exception:  # of a module that is being copied, for one
         text = type(value).__name__
+    if " at 0x" in text or isinstance(value, Mapping):
+        text = type(value).__name__  # where a thing lies differs from run to run
     return text if len(text) <= 30 else f"{text[:29]}…"

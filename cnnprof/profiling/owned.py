@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from cnnprof.profiling.profile import Cost, Shape
@@ -20,6 +21,16 @@ parameters, and what all that is of. Hundreds are made for each profile, so it i
 _T = TypeVar("_T", bound=Tensor)
 _NONE: Mapping[str, Any] = MappingProxyType({})
 NOTHING_OWNED: Owned = (0, 0, 0, 0, (), _NONE, _NONE)
+_STRIDED = torch.strided
+_ROWS, _COLUMNS = ("crow_indices", "col_indices", "values"), ("ccol_indices", "row_indices", "values")
+_PARTS = {
+    torch.sparse_coo: ("_indices", "_values"),
+    torch.sparse_csr: _ROWS,
+    torch.sparse_bsr: _ROWS,
+    torch.sparse_csc: _COLUMNS,
+    torch.sparse_bsc: _COLUMNS,
+}
+"""The methods that return what a sparse tensor is made of."""
 
 
 def owned_by(modules: Iterable[nn.Module]) -> dict[nn.Module, Owned]:
@@ -45,12 +56,18 @@ def _weighed(parameters: Parameters, buffers: Buffers, seen: list[int]) -> Owned
             params += elements
             if parameter.requires_grad:
                 trainable += elements
-            param_bytes += parameter.nbytes
+            param_bytes += parameter.nbytes if parameter.layout is _STRIDED else _stored(parameter)
     for buffer in buffers.values():
         if buffer is not None:
             seen.append(id(buffer))
-            buffer_bytes += buffer.nbytes
+            buffer_bytes += buffer.nbytes if buffer.layout is _STRIDED else _stored(buffer)
     return params, trainable, param_bytes, buffer_bytes, tuple(shapes), parameters, buffers
+
+
+def _stored(tensor: Tensor) -> int:
+    """Bytes of a tensor of another layout: of a sparse one those of its values and of their places."""
+    parts = _PARTS.get(tensor.layout)
+    return tensor.nbytes if parts is None else sum([getattr(tensor, part)().nbytes for part in parts])
 
 
 def _first_owners(owned: Mapping[nn.Module, Owned]) -> dict[nn.Module, Owned]:

@@ -17,6 +17,11 @@ from cnnprof.errors import CnnprofError
 from cnnprof.profiling.elsewhere import stand_in
 from cnnprof.profiling.inputs import Given
 
+
+class SparseError(CnnprofError):
+    """A sparse parameter or buffer: it has no storage of which a stand-in could have a copy."""
+
+
 _Place: TypeAlias = "tuple[dict[str, Any], str, Tensor]"
 """Where a tensor is: a module's parameters or buffers, its name there, and the tensor."""
 
@@ -42,7 +47,7 @@ def stand_ins(modules: Mapping[nn.Module, str], device: torch.device) -> StandIn
     """Copies of all parameters and buffers of the modules, given with their paths, on a device.
 
     Values are copied where there are any and where the device can hold them, and are zero where there are none; on meta, single
-    integers keep theirs. Tensors that share a storage share one here.
+    integers keep theirs. Tensors that share a storage share one here. Raises SparseError for one that has none.
     """
     storages: dict[int, torch.UntypedStorage] = {}
     made: dict[Tensor, Tensor] = {}
@@ -50,6 +55,9 @@ def stand_ins(modules: Mapping[nn.Module, str], device: torch.device) -> StandIn
     for module, path in modules.items():
         for name, tensor in chain(module._parameters.items(), module._buffers.items()):
             if tensor is not None:
+                if tensor.layout is not torch.strided:
+                    layout = str(tensor.layout).removeprefix("torch.")
+                    raise SparseError(f"{path}.{name} is {layout}: a training pass needs dense tensors".lstrip("."))
                 if tensor not in made:
                     made[tensor] = _copy(tensor, storages, device)
                 named[f"{path}.{name}" if path else name] = made[tensor]

@@ -25,7 +25,7 @@ from cnnprof.profiling.profile import Layer
 from cnnprof.profiling.retained import retained
 from cnnprof.profiling.rows import layers_of
 from cnnprof.profiling.saved import Saved, saved_for_backward
-from cnnprof.profiling.standins import StandIns, in_place_of, materialized, stand_ins
+from cnnprof.profiling.standins import SparseError, StandIns, in_place_of, materialized, stand_ins
 from cnnprof.profiling.trace import Call, Trace, place, tensors_in
 from cnnprof.profiling.untouched import untouched
 
@@ -33,7 +33,7 @@ ITERATIONS = 2
 """In the second one the optimizer has its state, and all that follow are like it."""
 
 
-UNTRAINABLE = (TrainingError, UntraceableError)
+UNTRAINABLE = (TrainingError, UntraceableError, SparseError)
 """What is raised for a module that cannot be trained without data."""
 
 

@@ -191,7 +191,7 @@ def _state(attributes: dict[str, Any]) -> _State:
                 contents.append((value, dict(value) if issubclass(kind, dict) else list(value)))
             else:
                 empty.append(value)
-        elif kind is Tensor and not value.is_meta and value.nbytes <= _SMALL:
+        elif kind is Tensor and not value.is_meta and value.layout is torch.strided and value.nbytes <= _SMALL:
             # No buffer, so nothing stands in for it: `self.steps += 1` is to change a copy.
             attributes[name] = value.clone()
     return _State(attributes, values, contents, empty)
