@@ -119,7 +119,7 @@ def bounds(lines: Sequence[Result]) -> str:
     """How many ratios are at most what they should be, and which are not."""
     bounded = [line for line in lines if line["bound"] is not None]
     over = [line for line in bounded if line["ratio"] > line["bound"]]
-    texts = [f"{line['what']} takes {line['ratio']:.2g} x {line['against']}, not {line['bound']}" for line in over]
+    texts = [f"{line['what']} takes {line['ratio']:.3g} x {line['against']}, not {line['bound']}" for line in over]
     return f"Of {len(bounded)} ratios with a bound {len(bounded) - len(over)} hold{'; '.join(['', *texts])}."
 
 
