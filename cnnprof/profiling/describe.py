@@ -227,10 +227,12 @@ def _written(value: Any) -> str:
     if isinstance(value, list | tuple):
         inner = ", ".join(_written(item) for item in value[:4]) + (", …" if len(value) > 4 else "")
         return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+    if isinstance(value, Mapping):
+        return type(value).__name__  # the memo of a copy, for one, which is long
     try:
         text = str(value) if not isinstance(value, str) else repr(value)
     except Exception:  # of a module that is being copied, for one
         text = type(value).__name__
-    if " at 0x" in text or isinstance(value, Mapping):
+    if " at 0x" in text:
         text = type(value).__name__  # where a thing lies differs from run to run
     return text if len(text) <= 30 else f"{text[:29]}…"

@@ -72,8 +72,12 @@ def _stored(tensor: Tensor) -> int:
 
 def _first_owners(owned: Mapping[nn.Module, Owned]) -> dict[nn.Module, Owned]:
     seen: set[int] = set()
-    found = {module: _weighed(_unseen(own[5], seen), _unseen(own[6], seen), []) for module, own in owned.items()}
-    return {module: own for module, own in found.items() if owns(own)}
+    found: dict[nn.Module, Owned] = {}
+    for module, (*_, parameters, buffers) in owned.items():
+        new = _unseen(parameters, seen), _unseen(buffers, seen)
+        if any(new):
+            found[module] = _weighed(*new, [])
+    return found
 
 
 def _unseen(tensors: Mapping[str, _T | None], seen: set[int]) -> Mapping[str, _T]:
@@ -87,7 +91,8 @@ def _unseen(tensors: Mapping[str, _T | None], seen: set[int]) -> Mapping[str, _T
 
 def owns(own: Owned) -> bool:
     """Whether there is any."""
-    return any(tensor is not None for tensors in own[5:] for tensor in tensors.values())
+    *_, parameters, buffers = own
+    return any(tensor is not None for tensors in (parameters, buffers) for tensor in tensors.values())
 
 
 def each(own: Owned) -> Iterator[tuple[str, str, Owned]]:

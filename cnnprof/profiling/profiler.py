@@ -63,8 +63,8 @@ def profile(
 
     With `retained` a second pass, in `train()` mode, tells what each layer keeps for a backward pass; where it cannot be trained,
     `untrained` says why. With an optimizer, "sgd", "momentum", "adam" or "adamw", two iterations of a training loop run, still
-    without data, and `training` has their memory. Raises `TrainingError` where the module cannot be trained, `UntraceableError`
-    where it uses autocast.
+    without data, and `training` has their memory. Raises `TrainingError` where the module cannot be trained, `SparseError` where
+    it has sparse parameters or buffers, `UntraceableError` where it uses autocast.
 
     >>> import cnnprof, torch
     >>> prof = cnnprof.profile(torch.nn.Linear(256, 200), (256,))

@@ -340,9 +340,8 @@ class Trace(MetaMode):
         The operator makes one tensor. None, and nothing is noted, where its rule has no answer. No mode may be active. `follows` is
         whether the call that was noted last has returned `x`.
         """
-        name, _, products, new, _, following = operator
-        output = self.made(operator, args)
-        if output is None or following is None:
+        name, make, products, new, _, following = operator
+        if following is None or (output := self.made(make, args)) is None:
             return None
         number = self.called.get(module, 0)
         self.called[module] = number + 1
@@ -366,10 +365,9 @@ class Trace(MetaMode):
 
         None, and nothing is noted, where its rule has no answer.
         """
-        name, _, products, new, _, following = operator
+        name, make, products, new, _, following = operator
         args = x, y
-        output = self.made(operator, args)
-        if output is None or following is None:
+        if following is None or (output := self.made(make, args)) is None:
             return None
         outputs = (output,)
         self.fields.follow(following, args, _NO_KWARGS, outputs)
@@ -388,10 +386,9 @@ class Trace(MetaMode):
         self.stack[-1].events.append(call)
         return output
 
-    def made(self, operator: Operator, args: tuple[Any, ...]) -> Tensor | None:
+    def made(self, make: Callable[..., Any] | None, args: tuple[Any, ...]) -> Tensor | None:
         """The output of an operator that makes one tensor, or changes its first argument; None where its rule has no answer."""
-        make = operator.make
-        if make is None or operator.followed is None:
+        if make is None:
             return None
         try:
             output: Tensor | None = make(*args)

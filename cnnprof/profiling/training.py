@@ -67,7 +67,8 @@ def train(
 
     The module is left as it was: stand-ins take the place of its parameters and buffers. `device="cpu"` runs the same loop on
     numbers. Without `keep_output` the loop is `criterion(network(input), target).backward()`, which has no variable for the
-    output and the loss. Raises `TrainingError` where the module cannot be trained so, `UntraceableError` where it uses autocast.
+    output and the loss. Raises `TrainingError` where the module cannot be trained so, `SparseError` where it has sparse parameters
+    or buffers, `UntraceableError` where it uses autocast.
     """
     where = torch.device(device)
     with _trainable(module, where) as modules:
@@ -163,7 +164,7 @@ def _told(trace: TrainingTrace, modules: Mapping[nn.Module, str]) -> Iterator[No
 def retained_by_layer(module: nn.Module, inputs: Inputs | Given, *, batch: int = 1, dtype: torch.dtype | None = None) -> Layer:
     """The layers of one forward pass in `train()` mode, with the bytes that each retains until a backward pass begins.
 
-    Less than `train`, which gives the same: neither loss nor optimizer. Raises `TrainingError` as it does.
+    Less than `train`, which gives the same: neither loss nor optimizer. Raises as it does.
     """
     with _trainable(module, torch.device("meta")) as modules:
         own = stand_ins(modules, torch.device("meta"))
