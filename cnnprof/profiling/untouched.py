@@ -21,6 +21,7 @@ from cnnprof.profiling.trace import IS_TORCHS
 
 _HELD = ("_parameters", "_buffers", "_modules")
 _NOTHING: dict[str, Any] = {}
+_ABSENT = object()
 _CONTAINERS = frozenset({dict, list, set, OrderedDict, defaultdict, deque})
 
 
@@ -126,19 +127,15 @@ class _Kept:
             if IS_TORCHS[type(module)]:
                 self.torchs.append(attributes)
                 self.copies.append(attributes.copy())
-                for held in map(attributes.get, _HELD):
-                    if isinstance(held, dict):  # a scripted module has them in C++
-                        self.held.append(held)
-                        self.contents.append(held.copy() if held else _NOTHING)
             else:
                 self.users.append(_state(attributes))
-            if "training" in attributes:
-                if attributes["training"] is not training:
+            if attributes.get("training", _ABSENT) is not training:
+                if "training" in attributes:
                     self.switched.append(attributes)
                     attributes["training"] = training  # `__setattr__` of a module takes ten times as long
-            elif module.training is not training:
-                self.scripted.append(module)
-                module.training = training
+                elif module.training is not training:
+                    self.scripted.append(module)
+                    module.training = training
             if "device_ids" in attributes and isinstance(module, nn.DataParallel):
                 self.spread.append((module, module.device_ids))
                 module.device_ids = []
@@ -146,6 +143,10 @@ class _Kept:
                 start = f"{path}." if path else ""
                 below = [(part, start + name) for name, part in parts.items() if part is not None]
                 waiting += reversed(below)
+        for name in _HELD:
+            held = [attributes[name] for attributes in self.torchs if name in attributes]  # a scripted module has them in C++
+            self.held += held
+            self.contents += [content.copy() if content else _NOTHING for content in held]
 
     def put_back(self, training: bool, first_hook: int) -> None:
         """Makes all as it was, without the hooks from that number on."""
