@@ -144,7 +144,8 @@ class _Kept:
                 below = [(part, start + name) for name, part in parts.items() if part is not None]
                 waiting += reversed(below)
         for name in _HELD:
-            held = [attributes[name] for attributes in self.torchs if name in attributes]  # a scripted module has them in C++
+            # A scripted module has them in C++.
+            held = [content for attributes in self.torchs if isinstance(content := attributes.get(name), dict)]
             self.held += held
             self.contents += [content.copy() if content else _NOTHING for content in held]
 
