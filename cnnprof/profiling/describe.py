@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
-from itertools import repeat, zip_longest
+from itertools import zip_longest
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -47,21 +48,33 @@ def arguments_of(module: nn.Module) -> str:
     if signature is None:
         return module.extra_repr()
     own = attributes["_parameters"]
-    bias = own["bias"] is not None if "bias" in own else _ABSENT  # the argument `bias` says whether there is one
-    values = tuple(map(attributes.get, signature, repeat(_ABSENT)))
+    bias = own["bias"] is not None if "bias" in own else attributes.get("bias", _ABSENT)  # the argument says whether there is one
+    try:
+        values = _values(cls)(attributes)
+    except KeyError:
+        values = tuple([attributes.get(name, _ABSENT) for name in signature if name != "bias"])
     try:
         return _written_arguments(cls, bias, *values)
     except TypeError:  # a value that cannot be looked up, a list for one
         return _written_arguments.__wrapped__(cls, bias, *values)
 
 
+@cache
+def _values(cls: Any) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """What gets the values of the arguments but `bias`, in order, from a module's attributes. Raises KeyError where one is not."""
+    names = [name for name in _signature(cls) or () if name != "bias"]
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda attributes: tuple([attributes[name] for name in names])
+
+
 @lru_cache(maxsize=4096, typed=True)  # most layers of a deep network have the same arguments as another
 def _written_arguments(cls: Any, bias: object, *values: object) -> str:
     texts: list[str] = []
     signature = _signature(cls) or {}
-    given = dict(zip(signature, values, strict=True))
+    given = dict(zip([name for name in signature if name != "bias"], values, strict=True), bias=bias)
     for name, default in signature.items():
-        value = bias if name == "bias" and given[name] is _ABSENT else given[name]
+        value = given[name]
         if value is _ABSENT:
             continue
         value = _plain(value)
