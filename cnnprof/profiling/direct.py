@@ -218,8 +218,9 @@ def direct(trace: Trace) -> Iterator[None]:
             if kind is not None and kind[1].is_torchs():
                 with _no_functions(), _no_modes():
                     output = _output(trace, kind[0], module, own, args[0])
-                if output is not None:
-                    return output
+                    if output is not None:
+                        trace.settle(output)
+                        return output
             elif cls is nn.Sequential and _SEQUENTIAL.is_torchs() and "forward" not in own:
                 return trace.call(module, args, kwargs, partial(_one_by_one, trace, call, module))
         return trace.call(module, args, kwargs)
@@ -231,8 +232,15 @@ def direct(trace: Trace) -> Iterator[None]:
         x, y = args
         if not (_is_plain(x) and _is_plain(y) and _undisturbed(trace, False)):  # torch has taken that mode off the stack
             return None
+        sign, operator = known
         with _no_modes():
-            return trace.binary(*known, x, y)
+            try:
+                output: Tensor | None = operator.make(x, y)
+            except Exception:
+                return None  # torch refuses it too
+            if output is not None:
+                trace.binary(sign, operator, (x, y), output)
+            return output
 
     compiler = COMPILER in sys.modules
     trace.shortcut = function
@@ -281,6 +289,8 @@ def _one_by_one(trace: Trace, call: Callable[..., Any], layers: nn.Module, x: An
                     x = output
                     follows = True
                     module = next(rest, _END)
+                if follows:
+                    trace.settle(x)
             output = None  # or it would hold on to what `x` does
             if module is _END:
                 break
@@ -305,12 +315,19 @@ def _output(trace: Trace, layer: Layer, module: nn.Module, own: Attributes, x: T
         return None
     try:
         called = layer(own, x)
+        if called is None:
+            return None
+        operator, args = called
+        output: Tensor | None = None if operator is None else operator.make(*args)
     except Exception:
-        return None  # somebody has put another kind of thing in the place of an attribute, or taken it away
-    if called is None:
+        # Somebody has put another kind of thing in the place of an attribute, or taken it away; or there is no such output. On its
+        # way torch meets the same error, which is reported as any other.
         return None
-    operator, args = called
-    return trace.idle(module, x) if operator is None else trace.layer(module, x, operator, args, follows)
+    if operator is None:
+        return trace.idle(module, x, follows)
+    if output is not None:
+        trace.layer(module, x, operator, args, output, follows)
+    return output
 
 
 def _is_plain(x: Any) -> bool:
@@ -327,13 +344,14 @@ def _unhooked(own: Attributes) -> bool:
 
 
 def _undisturbed(trace: Trace, naming: bool) -> bool:
-    """Whether nobody but the trace looks on: no other hook of all modules, no other mode, neither autograd nor `torch.func`.
+    """Whether nobody but the trace looks on: no other hook of all modules, no other mode, no autograd, autocast or `torch.func`.
 
     `naming` is whether its mode for functions is on the stack.
     """
     return not (
         torch.is_grad_enabled()
         or torch.is_inference_mode_enabled()
+        or _autocasts()
         or _modes() != 1
         or _mode_at(0) is not trace
         or _function_modes() != naming
@@ -351,6 +369,7 @@ def _undisturbed(trace: Trace, naming: bool) -> bool:
 
 _modes, _mode_at = torch._C._len_torch_dispatch_stack, torch._C._get_dispatch_stack_at
 _function_modes = torch._C._len_torch_function_stack
+_autocasts = torch._C._is_any_autocast_enabled
 _transforms, _tracing = torch._C._functorch.peek_interpreter_stack, torch._C._get_tracing_state
 _global_hooks, _global_pre_hooks = module_hooks._global_forward_hooks, module_hooks._global_forward_pre_hooks
 _no_functions: Any = torch._C.DisableTorchFunction

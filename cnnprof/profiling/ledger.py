@@ -105,8 +105,10 @@ class Ledger:
         self.runs = 0
         """How many operators have run."""
         self._made: list[_Made] = []
-        self._storages: list[weakref.ref[UntypedStorage]] = []
-        """That of each allocation."""
+        self._storages: list[weakref.ref[UntypedStorage] | None] = []
+        """That of each allocation; None where it need not be watched."""
+        self._passing: int | None = None
+        """The allocation that `replace` counted last, unless it is watched since."""
         self._events: list[Any] = []
         """Numbers of allocations, and the dead references to what was freed: a callback in Python would cost more than the rest."""
         self._happened = self._events.append
@@ -137,12 +139,13 @@ class Ledger:
         for tensor in outputs:
             storage = tensor.untyped_storage()
             number = known.get(id(storage))
-            if number is None or storages[number]() is not storage:
+            watch = None if number is None else storages[number]
+            if number is None or watch is None or watch() is not storage:
                 if inputs is None or all(given.untyped_storage() is not storage for given in inputs()):
                     self.add(tensor, operator, caller)
             elif storage.nbytes() != self._made[number][0]:
                 # resize_ moves what it keeps to a new place, and frees the old one then.
-                self.add(tensor, operator, caller, storages[number])
+                self.add(tensor, operator, caller, watch)
                 self._events.append(~number)
 
     def add(self, tensor: Tensor, operator: str, caller: object, watch: weakref.ref[UntypedStorage] | None = None) -> int:
@@ -157,6 +160,32 @@ class Ledger:
         made.append((size, operator, caller, self.runs, not tensor.is_meta))
         self._happened(number)
         return size
+
+    def replace(self, tensor: Tensor, operator: str, caller: object) -> int:
+        """Counts the storage, without gaps, of a new tensor that nobody has yet; its bytes.
+
+        If the last that was counted so is not watched by now, this one is in its place, and that one is freed.
+        """
+        size = tensor.nbytes
+        before, self._passing = self._passing, None
+        if size:
+            made = self._made
+            number = self._passing = len(made)
+            made.append((size, operator, caller, self.runs, False))
+            self._storages.append(None)
+            self._happened(number)
+        if before is not None:
+            self._happened(~before)
+        return size
+
+    def watch(self, tensor: Tensor) -> None:
+        """Watches the storage that `replace` counted last, which is that of this tensor: others may hold it from now on."""
+        number = self._passing
+        if number is not None:
+            self._passing = None
+            storage = tensor.untyped_storage()
+            self._known[id(storage)] = number
+            self._storages[number] = weakref.ref(storage, self._happened)
 
     def number(self, tensor: Tensor) -> int | None:
         """Which allocation the tensor's storage is; None for one that no operator returned."""
@@ -183,7 +212,8 @@ class Ledger:
 
     def _find(self, storage: UntypedStorage) -> int | None:
         number = self._known.get(id(storage))
-        return number if number is None or self._storages[number]() is storage else None
+        watch = None if number is None else self._storages[number]
+        return None if watch is None or watch() is not storage else number
 
 
 def peak(history: History, span: range | None = None) -> Peak:

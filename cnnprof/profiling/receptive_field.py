@@ -66,6 +66,8 @@ class ReceptiveFields:
 
     def __init__(self) -> None:
         self._input = of_input(0, 0)
+        self._latest: Dependence | None = None
+        """What the output of the last layer depends on, see `of_layer`."""
         self._marked: list[weakref.ref[Tensor]] = []
         self._pasted: dict[int, tuple[weakref.ref[Tensor], Piece]] = {}
         """The piece that was written into a tensor of constants, by the tensor's number, which may be used again."""
@@ -106,24 +108,45 @@ class ReceptiveFields:
         if any(self._look(tensor) is not None for tensor in given):
             self._apply(operator, args, kwargs, outputs, given)
 
-    def of_layer(self, operator: Followed, args: tuple[Any, ...], output: Tensor) -> Field:
-        """The same as `follow` and `of`, for an operator of which the first argument is the input of a layer."""
-        known: Dependence | None = getattr(args[0], _MARK, None)
+    def of_layer(self, operator: Followed, args: tuple[Any, ...], output: Tensor, follows: bool) -> Field:
+        """The same as `follow` and `of`, for an operator of which the first argument is the input of a layer.
+
+        `follows` is whether that is what the layer before it has returned. The output is marked by `settle`, which is to be called
+        before anybody but the next layer gets it.
+        """
+        x = args[0]
+        known: Dependence | None = self._latest if follows else getattr(x, _MARK, None)
         if known is None or self._tainted or (len(args) > 1 and any(map(hasattr, args[1:_OPERANDS], _MARKS))):
+            if follows:
+                self.settle(x)
             outputs = (output,)
             self.follow(operator, args, _NO_KWARGS, outputs)
+            self._latest = _mark_of(output)
             return self.of(outputs)
-        if operator.passes_on:
-            if output is not args[0]:
-                setattr(output, _MARK, known)
-                self._marked.append(weakref.ref(output))
-            return known.field()
-        found = operator.rule and operator.rule(_mark_of, (output,), *args)
-        if isinstance(found, Dependence):
-            self._mark(output, found)
-            return found.field()
-        self._set((output,), found)
-        return self.of((output,))
+        if not operator.passes_on:
+            if follows:
+                setattr(x, _MARK, known)  # for the rule; nothing but this layer has it
+            found = operator.rule and operator.rule(_mark_of, (output,), *args)
+            if not isinstance(found, Dependence):
+                self._set((output,), found)
+                self._latest = _mark_of(output)
+                return self.of((output,))
+            known = found
+        self._latest = known
+        return known.field()
+
+    def of_idle(self, x: Tensor, follows: bool) -> Field:
+        """The same for a layer that returns its input."""
+        if follows:
+            self.settle(x)
+        else:
+            self._latest = _mark_of(x)
+        return self.of((x,))
+
+    def settle(self, output: Tensor) -> None:
+        """Marks what the last layer has returned."""
+        if self._latest is not None and _mark_of(output) is not self._latest:
+            self._mark(output, self._latest)
 
     def _passed_on(self, operator: Followed, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> bool:
         """Whether there is nothing to do but to pass on what one or two operands depend on, which is mostly so."""

@@ -143,8 +143,8 @@ class Operator(NamedTuple):
     """What a trace needs to know of an operator."""
 
     name: str
-    make: Callable[..., Any] | None
-    """The rule of its output."""
+    make: Callable[..., Any]
+    """The rule of its output, which it makes; None where the rule, if there is one, has no answer."""
     products: Callable[..., tuple[Term, ...] | None]
     """The terms of its products; None where the operator is unknown."""
     writes: bool
@@ -162,8 +162,9 @@ class _Operators(dict[Any, Operator]):
         # A tensor that is made of numbers in Python comes to light as the input and the output of lift_fresh.
         new = name == "lift_fresh" or (writes(func) if known is None else known.writes)
         moves = known is None or name.startswith(("resize", "set_"))
+        make = (known and known.output) or _unknown
         products = _unknown if known is None else known.products or _none
-        made = self[func] = Operator(name, None if known is None else known.output, products, new, moves, followed(func))
+        made = self[func] = Operator(name, make, products, new, moves, followed(func))
         return made
 
 
@@ -171,7 +172,7 @@ def _none(args: Any, kwargs: Any, output: Any) -> tuple[Term, ...]:
     return ()
 
 
-def _unknown(args: Any, kwargs: Any, output: Any) -> None:
+def _unknown(*args: Any, **kwargs: Any) -> None:
     return None
 
 
@@ -333,20 +334,18 @@ class Trace(MetaMode):
         return output
 
     def layer(
-        self, module: nn.Module, x: Tensor, operator: Operator, args: tuple[Any, ...], follows: bool = False
-    ) -> Tensor | None:
-        """The output of a layer that does nothing but to run that operator, noted as the hooks and the mode would note it.
+        self, module: nn.Module, x: Tensor, operator: Operator, args: tuple[Any, ...], output: Tensor, follows: bool = False
+    ) -> None:
+        """Notes a layer that did nothing but to run that operator, which makes one tensor, as the hooks and the mode would note it.
 
-        The operator makes one tensor. None, and nothing is noted, where its rule has no answer. No mode may be active. `follows` is
-        whether the call that was noted last has returned `x`.
+        `follows` is whether the call that was noted last has returned `x`; the last one's output is to be given to `settle`.
         """
-        name, make, products, new, _, following = operator
-        if following is None or (output := self.made(make, args)) is None:
-            return None
+        name, _, products, new, _, following = operator
+        assert following is not None  # it takes a tensor
         number = self.called.get(module, 0)
         self.called[module] = number + 1
         terms = products(args, _NO_KWARGS, output)
-        field = self.fields.of_layer(following, args, output)
+        field = self.fields.of_layer(following, args, output, follows)
         ledger = self.ledger
         run = ledger.runs = ledger.runs + 1
         events = self.stack[-1].events
@@ -354,21 +353,20 @@ class Trace(MetaMode):
         sizes = inputs if following.passes_on else self.shape(output)  # element by element of `x`
         call = LayerCall(name, inputs, sizes, 0, terms or (), terms is not None, field, run, module, number)
         if new:
-            call.output_bytes = ledger.add(output, name, call)
+            call.output_bytes = ledger.replace(output, name, call)
         else:
             increment_version(output)  # or autograd would not know that it has changed in place
         events.append(call)
-        return output
 
-    def binary(self, sign: str, operator: Operator, x: Tensor, y: Tensor) -> Tensor | None:
-        """The output of `x + y`, or of another of these operators, noted as the modes would note the function and the operator.
+    def settle(self, output: Tensor) -> None:
+        """Notes that others than `layer` get what it returned last."""
+        self.fields.settle(output)
+        self.ledger.watch(output)
 
-        None, and nothing is noted, where its rule has no answer.
-        """
-        name, make, products, new, _, following = operator
-        args = x, y
-        if following is None or (output := self.made(make, args)) is None:
-            return None
+    def binary(self, sign: str, operator: Operator, args: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Notes `x + y`, or another of these operators, as the modes would note the function and the operator."""
+        name, _, products, new, _, following = operator
+        assert following is not None
         outputs = (output,)
         self.fields.follow(following, args, _NO_KWARGS, outputs)
         ledger = self.ledger
@@ -384,31 +382,12 @@ class Trace(MetaMode):
         ran = Operation(name, inputs, sizes, size, terms or (), terms is not None, field, run)
         call = Call(sign, start, inputs=inputs, outputs=sizes, output_bytes=size, field=field, events=[ran])
         self.stack[-1].events.append(call)
-        return output
 
-    def made(self, make: Callable[..., Any] | None, args: tuple[Any, ...]) -> Tensor | None:
-        """The output of an operator that makes one tensor, or changes its first argument; None where its rule has no answer."""
-        if make is None:
-            return None
-        try:
-            output: Tensor | None = make(*args)
-        except Exception:
-            return None  # on its way torch meets the same error, which is reported as any other
-        if output is None:
-            return None
-        if not self.compiler and COMPILER in sys.modules:
-            self.let_go()
-        if _autocasts():
-            self.autocast = True
-        return output
-
-    def idle(self, module: nn.Module, x: Tensor) -> Tensor:
+    def idle(self, module: nn.Module, x: Tensor, follows: bool = False) -> Tensor:
         """The same of a layer that runs no operator: `x`."""
-        if _autocasts():
-            self.autocast = True
         number = self.called.get(module, 0)
         self.called[module] = number + 1
-        shapes, field = self.shape(x), self.fields.of((x,))
+        shapes, field = self.shape(x), self.fields.of_idle(x, follows)
         self.stack[-1].events.append(Call(module, self.ledger.runs, self.naming, number, True, "", shapes, shapes, 0, field))
         return x
 
@@ -482,7 +461,7 @@ class Trace(MetaMode):
         call = self.stack[-1]
         noted = len(call.events)
         try:
-            output = None if make is None else make(*args, **kwargs)
+            output = make(*args, **kwargs)
             if output is None:
                 output = self.answer(func, args, kwargs)
         except Exception:
