@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules import module as module_hooks
-from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from cnnprof.profiling.as_fvcore import terms_of
@@ -24,7 +24,8 @@ from cnnprof.profiling.counting import InexpressibleError, total
 from cnnprof.profiling.inputs import Given
 from cnnprof.profiling.profiler import inference
 from cnnprof.profiling.standins import without_data
-from cnnprof.profiling.trace import Operation, tensors_in
+from cnnprof.profiling.tensors import tensors_in, with_others
+from cnnprof.profiling.trace import Operation
 from cnnprof.profiling.witness import Invocation, Seen, Witness
 from cnnprof.render.quantities import shapes
 from cnnprof.verification import Difference, Opinion, Reason, params_differ, products_differ, shapes_differ, summed
@@ -72,7 +73,7 @@ class Real:
                 return torch.rand(tensor.shape, generator=generator).to(tensor.dtype)
             return torch.zeros(tensor.shape, dtype=tensor.dtype)
 
-        args, kwargs = tree_map_only(Tensor, make, (tuple(account.given.args), dict(account.given.kwargs)))
+        args, kwargs = with_others(make, (tuple(account.given.args), dict(account.given.kwargs)))
         return args, kwargs
 
 

@@ -133,6 +133,39 @@ def test_what_is_compiled_runs_as_it_was_written() -> None:
     assert not counters["frames"]
 
 
+@pytest.mark.parametrize("options", [{}, {"optimizer": "sgd"}], ids=["inference", "training"])
+@pytest.mark.parametrize("mode", [True, False])
+def test_what_is_compiled_stays_in_its_mode(mode: bool, options: Any) -> None:
+    """The module that torch compiles says of itself what the one in it says."""
+    dropout: Any = torch.compile(nn.Dropout())
+    inside: Any = nn.Sequential(nn.Linear(4, 4), dropout)
+    made: tuple[Any, ...] = (torch.compile(inside), inside, torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.Dropout())))
+    for module in made:
+        module.train(mode)
+        modes = [part.training for part in module.modules()]
+        assert cnnprof.profile(module, (4,), **options).products == 16
+        assert [part.training for part in module.modules()] == modes
+
+
+def test_a_frozen_script() -> None:
+    frozen: Any = torch.jit.freeze(torch.jit.script(convs().eval()))
+    assert cnnprof.profile(frozen, (3, 8, 8)).products == CONVS[0]
+
+
+@pytest.mark.parametrize("device", ["cpu", None], ids=["on the CPU", "without data"])
+def test_a_transformer_with_a_causal_mask(device: Any) -> None:
+    """Which it looks at, to find out whether it is one."""
+
+    def forward(m: Any, x: Tensor, y: Tensor) -> Any:
+        return m.t(x, y, tgt_mask=nn.Transformer.generate_square_subsequent_mask(y.shape[1], device=device or y.device))
+
+    module = Of(forward, t=nn.Transformer(16, 4, 1, 1, 32, batch_first=True))
+    found = cnnprof.profile(module, (torch.zeros(2, 7, 16), torch.zeros(2, 5, 16)), optimizer="sgd")
+    attention = {(n, m): 2 * (2 * n * 16 * 16 + 2 * m * 16 * 16 + 2 * n * m * 16) for n, m in ((7, 7), (5, 5), (5, 7))}
+    assert found.products == sum(attention.values()) + 2 * (7 + 5) * 2 * 16 * 32
+    assert found.training is not None
+
+
 def test_what_is_scripted_is_one_row() -> None:
     module = convs().eval()
     scripted = torch.jit.script(module)

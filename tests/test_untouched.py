@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -205,8 +207,84 @@ def test_a_cache_holds_no_tensor_without_data() -> None:
     assert module.calls.item() == 1
 
 
+class Cache:
+    """As people write one for keys and values."""
+
+    def __init__(self) -> None:
+        self.last: Tensor | None = None
+        self.steps = 0
+        self.layers: list[Any] = [{"sum": torch.zeros(2)}]
+        self.itself = self
+
+
+class Caching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.by_name: dict[str, Any] = {"block": {}}
+        self.deep: list[Any] = [[[{}]]]
+        self.deep.append(self.deep)
+        self.object = Cache()
+        self.plain: Any = SimpleNamespace(steps=0, seen=[])
+        self.counter: Counter[str] = Counter()
+        self.listed: list[Any] = [torch.zeros(3), 1]
+        self.same = self.listed[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(x)
+        block = self.by_name["block"]
+        block["keys"] = torch.cat([block["keys"], y], 1) if "keys" in block else y
+        self.deep[0][0][0]["y"] = y
+        self.object.last, self.object.steps = y, self.object.steps + 1
+        self.object.layers[0]["sum"] += 1
+        self.object.layers.append(y)
+        self.plain.steps += 1
+        self.plain.seen.append(y)
+        self.counter["steps"] += 1
+        self.listed[0] += 1
+        assert self.same is self.listed[0]
+        made: Tensor = y @ block["keys"].transpose(1, 2)
+        return made
+
+
+def test_caches_in_containers_and_objects() -> None:
+    module: Any = Caching()
+    listed = module.listed[0]
+    assert [cnnprof.profile(module, (3, 4)).products for _ in range(3)] == [3 * 4 * 4 + 3 * 3 * 4] * 3
+    assert cnnprof.profile(module, (3, 4), retained=True).retained
+    assert module.by_name == {"block": {}}
+    assert module.deep[0] == [[{}]]
+    assert (module.object.last, module.object.steps, len(module.object.layers)) == (None, 0, 1)
+    assert module.plain == SimpleNamespace(steps=0, seen=[])
+    assert not module.counter
+    assert module.listed[0] is module.same is listed
+    assert not listed.any()
+    assert not module.object.layers[0]["sum"].any()
+    assert module(torch.ones(2, 3, 4)).shape == (2, 3, 3)
+
+
+def test_containers_that_are_large_and_deep() -> None:
+    """A cache may stand beside a data set."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        m.items.append(x)
+        m.nested[0].append(x)
+        made: Tensor = m.linear(x)
+        return made
+
+    module: Any = Of(forward, linear=nn.Linear(4, 4))
+    module.items = [[] for _ in range(20_000)]
+    nested = module.nested = [[]]
+    for _ in range(20_000):
+        nested[0].append([])
+        nested = nested[0]
+    assert cnnprof.profile(module, (4,)).products == 16
+    assert len(module.items) == 20_000
+    assert len(module.nested[0]) == 1
+
+
 def test_buffers_that_forward_changes() -> None:
-    class Counter(nn.Module):
+    class Counting(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -220,7 +298,7 @@ def test_buffers_that_forward_changes() -> None:
             self.mean.clamp_(min=0)
             return x - self.mean
 
-    module = Counter()
+    module = Counting()
     assert_untouched(module, lambda: cnnprof.profile(module, (4,)))
 
 

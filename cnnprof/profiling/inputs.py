@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.nn.utils.rnn import PackedSequence
 
 from cnnprof.errors import UsageError
 from cnnprof.profiling.profile import Shape
+from cnnprof.profiling.tensors import tensors_in, with_others
 from cnnprof.spec.input import InputOption
 
 Inputs: TypeAlias = "Shape | Sequence[Shape] | Tensor | Sequence[Any] | Mapping[str, Any]"
@@ -44,14 +45,24 @@ def inputs_for(inputs: Inputs | Given, batch: int, dtype: torch.dtype) -> Given:
     if isinstance(inputs, Tensor):
         if batch not in (1, *inputs.shape[:1]):
             raise UsageError(f"the batch is that of the example, {inputs.shape[0] if inputs.ndim else 1}, not {batch}")
-        return _given((_on_meta(inputs),), {}, dtype)
-    if isinstance(inputs, Mapping):
-        return _given((), {name: _argument(value, batch, dtype) for name, value in inputs.items()}, dtype)
-    if not isinstance(inputs, Sequence) or isinstance(inputs, str) or not inputs:
+    elif not isinstance(inputs, Mapping | Sequence) or isinstance(inputs, str) or not inputs:
         raise UsageError(f"the input is a shape such as (3, 224, 224), a tensor, or several of them, not {inputs!r}")
-    if _is_shape(inputs):
-        return _given((_argument(inputs, batch, dtype),), {}, dtype)
-    return _given(tuple(_argument(value, batch, dtype) for value in inputs), {}, dtype)
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = {}
+    if isinstance(inputs, Mapping):
+        kwargs = dict(inputs)
+    elif isinstance(inputs, Tensor | PackedSequence) or _is_shape(inputs):
+        args = (inputs,)
+    else:
+        args = tuple(inputs)
+    if tensors_in((args, kwargs)):  # an example: a list of numbers is what `forward` gets
+        args, kwargs = with_others(_on_meta, (args, kwargs))
+        return _given(args, kwargs, dtype)
+
+    def shaped(value: Any) -> Any:
+        return _shaped(value, batch, dtype) if _is_shape(value) else value
+
+    return _given(tuple(map(shaped, args)), {name: shaped(value) for name, value in kwargs.items()}, dtype)
 
 
 def given_for(options: Sequence[InputOption], batch: int, dtype: torch.dtype) -> Given:
@@ -64,7 +75,7 @@ def given_for(options: Sequence[InputOption], batch: int, dtype: torch.dtype) ->
 
 
 def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any], dtype: torch.dtype) -> Given:
-    tensors = [leaf for leaf in tree_leaves((args, dict(kwargs))) if isinstance(leaf, Tensor)]
+    tensors = [tensor for tensor in tensors_in((args, kwargs)) if tensor.is_meta]
     fractional = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
     first = fractional if fractional is not None else next(iter(tensors), None)
     batch = first.shape[0] if first is not None and first.ndim else 1
@@ -98,10 +109,6 @@ def _is_shape(value: Any) -> bool:
     if all(isinstance(size, int | float) for size in value) and any(type(size) is not int for size in value):
         raise UsageError(f"the sizes of an input are whole numbers, not {value!r}")
     return all(type(size) is int for size in value)
-
-
-def _argument(value: Any, batch: int, dtype: torch.dtype) -> Any:
-    return _shaped(value, batch, dtype) if _is_shape(value) else tree_map_only(Tensor, _on_meta, value)
 
 
 def _shaped(shape: Sequence[int], batch: int, dtype: torch.dtype) -> Tensor:

@@ -25,7 +25,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from cnnprof.errors import CnnprofError
 from cnnprof.operators import MetaMode
-from cnnprof.profiling.trace import tensors_in
+from cnnprof.profiling.tensors import tensors_in
 
 
 class TrainingError(CnnprofError):

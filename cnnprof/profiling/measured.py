@@ -19,7 +19,8 @@ from cnnprof.profiling.ledger import peak
 from cnnprof.profiling.loop import Loop
 from cnnprof.profiling.memory import Peak
 from cnnprof.profiling.standins import in_place_of, materialized, stand_ins
-from cnnprof.profiling.trace import Trace, tensors_in
+from cnnprof.profiling.tensors import tensors_in
+from cnnprof.profiling.trace import Trace
 from cnnprof.profiling.training import ITERATIONS
 from cnnprof.profiling.untouched import untouched
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +15,7 @@ from cnnprof.errors import CnnprofError, UsageError
 from cnnprof.profiling.counting import Counting, products_of_call
 from cnnprof.profiling.describe import kind_of
 from cnnprof.profiling.direct import direct
+from cnnprof.profiling.eager import eagerly
 from cnnprof.profiling.failure import message
 from cnnprof.profiling.inputs import Given, Inputs, inputs_for
 from cnnprof.profiling.ledger import History, live_by_run, peak
@@ -192,7 +191,7 @@ _RANK_WITH_BATCH = 4
 def inference(module: nn.Module) -> Iterator[dict[nn.Module, str]]:
     """The modules with their paths, and the conditions of a pass: `eval()`, no gradients, nothing compiled. Afterwards they are as
     they were."""
-    with torch.no_grad(), collector_off(), untouched(module, training=False) as paths, _eagerly():
+    with torch.no_grad(), collector_off(), untouched(module, training=False) as paths, eagerly():
         yield paths
 
 
@@ -200,29 +199,3 @@ def _dtype(modules: Iterable[nn.Module]) -> torch.dtype:
     """That of the first parameter with fractions, torch's default where there is none."""
     parameters = (parameter for module in modules for parameter in module._parameters.values() if parameter is not None)
     return next((parameter.dtype for parameter in parameters if parameter.is_floating_point()), torch.get_default_dtype())
-
-
-@contextmanager
-def _eagerly() -> Iterator[None]:
-    """Runs what is written: nothing that `torch.compile` makes of it, which would compile the profiler too, nor attention that
-    looks at its mask to leave out what is padding."""
-    mha = torch.backends.mha
-    fast = mha.get_fastpath_enabled()
-    mha.set_fastpath_enabled(False)
-    try:
-        with warnings.catch_warnings():
-            for message in _IRRELEVANT:
-                warnings.filterwarnings("ignore", message)
-            if "torch._dynamo" in sys.modules:
-                with torch.compiler.set_stance("force_eager"):
-                    yield
-            else:
-                yield
-    finally:
-        mha.set_fastpath_enabled(fast)
-
-
-_IRRELEVANT = (
-    r"Using `torch.compile\(module\)` when there are global hooks",
-    "None of the inputs have requires_grad=True",  # a checkpoint, without gradients
-)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cnnprof.profiling.ledger import Place
 from cnnprof.profiling.profile import Shape
-from cnnprof.profiling.trace import tensors_in
+from cnnprof.profiling.tensors import tensors_in
 
 
 class Saved(NamedTuple):

@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
-from torch.utils._pytree import tree_map_only
 
 from cnnprof.errors import CnnprofError
 from cnnprof.profiling.elsewhere import stand_in
 from cnnprof.profiling.inputs import Given
+from cnnprof.profiling.tensors import with_others
 
 
 class SparseError(CnnprofError):
@@ -115,7 +115,7 @@ def materialized(given: Given, device: torch.device) -> Given:
     def on_device(tensor: Tensor) -> Tensor:
         return torch.zeros_like(tensor, device=device)
 
-    args, kwargs = tree_map_only(Tensor, on_device, (given.args, dict(given.kwargs)))
+    args, kwargs = with_others(on_device, (given.args, dict(given.kwargs)))
     return replace(given, args=args, kwargs=kwargs)
 
 

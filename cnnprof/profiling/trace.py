@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from dataclasses import field as field_of
 from functools import partial
 from types import MappingProxyType
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
-from torch.utils._pytree import SUPPORTED_NODES, tree_leaves
 
 from cnnprof.errors import CnnprofError
 from cnnprof.operators import MetaMode, writes
@@ -33,6 +32,7 @@ from cnnprof.profiling.inputs import of_sample
 from cnnprof.profiling.ledger import History, Ledger, Place
 from cnnprof.profiling.profile import Shape, Term
 from cnnprof.profiling.receptive_field import NO_FIELD, Field, Followed, ReceptiveFields, followed
+from cnnprof.profiling.tensors import tensors_in
 
 
 @dataclass(slots=True)
@@ -559,39 +559,6 @@ IS_TORCHS = _Torchs()
 def is_parametrized(module: nn.Module) -> bool:
     """Whether weights of it are computed, by modules below `parametrizations`."""
     return "parametrizations" in module._modules
-
-
-_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """The tensors in a structure of any kind, in order."""
-    # Mostly it is one tensor, or the arguments of a call: one tensor in a tuple.
-    one = value[0] if type(value) is tuple and len(value) == 1 else value
-    if type(one) is Tensor and not _is_wrapped(one):
-        return [one]
-    found: list[Tensor] = []
-    _collect(value, found)
-    return found
-
-
-def _collect(value: Any, found: list[Tensor]) -> None:
-    if isinstance(value, Tensor):
-        while _is_wrapped(value):
-            value = torch._C._functorch.get_unwrapped(value)  # what vmap and grad hand on has no storage
-        found.append(value)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            _collect(item, found)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            _collect(item, found)
-    elif is_dataclass(value) and not isinstance(value, type):
-        for part in fields(value):
-            _collect(getattr(value, part.name, None), found)
-    elif type(value) in SUPPORTED_NODES:
-        for leaf in tree_leaves(value):
-            _collect(leaf, found)
 
 
 def _with_stand_ins(args: tuple[Any, ...]) -> tuple[Any, ...] | None:

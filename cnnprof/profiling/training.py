@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cnnprof.collector import collector_off
 from cnnprof.profiling.autocast import UntraceableError, honest_on
 from cnnprof.profiling.deviations import deviations
+from cnnprof.profiling.eager import eagerly
 from cnnprof.profiling.failure import message
 from cnnprof.profiling.inputs import Given, Inputs, inputs_for
 from cnnprof.profiling.ledger import History, Place, alive, bytes_of, peak, split
@@ -26,7 +27,8 @@ from cnnprof.profiling.retained import retained
 from cnnprof.profiling.rows import layers_of
 from cnnprof.profiling.saved import Saved, saved_for_backward
 from cnnprof.profiling.standins import SparseError, StandIns, in_place_of, materialized, stand_ins
-from cnnprof.profiling.trace import Call, Trace, place, tensors_in
+from cnnprof.profiling.tensors import tensors_in
+from cnnprof.profiling.trace import Call, Trace, place
 from cnnprof.profiling.untouched import untouched
 
 ITERATIONS = 2
@@ -85,7 +87,7 @@ def train(
 @contextmanager
 def _trainable(module: nn.Module, device: torch.device) -> Iterator[Mapping[nn.Module, str]]:
     """The modules with their paths, in `train()` mode."""
-    with untouched(module, training=True) as modules, torch.enable_grad(), collector_off(), honest_on(device):
+    with untouched(module, training=True) as modules, torch.enable_grad(), collector_off(), honest_on(device), eagerly():
         yield modules
 
 

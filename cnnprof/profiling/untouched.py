@@ -5,35 +5,21 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from operator import is_
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from cnnprof.errors import UsageError
+from cnnprof.profiling.state import OWN, State
 from cnnprof.profiling.trace import IS_TORCHS
 
-_HELD = ("_parameters", "_buffers", "_modules")
 _NOTHING: dict[str, Any] = {}
 _ABSENT = object()
-_CONTAINERS = frozenset({dict, list, set, OrderedDict, defaultdict, deque})
-
-
-class _State(NamedTuple):
-    attributes: dict[str, Any]
-    """The module's own dictionary."""
-    values: dict[str, Any]
-    """What was in it."""
-    contents: list[tuple[Any, Any]]
-    """Containers among the values, and what was in them, one level deep: parameters, hooks, the caches of a user's module."""
-    empty: list[Any]
-    """Those that had nothing in them."""
 
 
 @contextmanager
@@ -107,7 +93,7 @@ class _Kept:
         """Those of their parameters, buffers and parts, to which the user's code may add."""
         self.contents: list[dict[str, Any]] = []
         """A copy of each."""
-        self.users: list[_State] = []
+        self.users = State()
         self.switched: list[dict[str, Any]] = []
         """The dictionaries of those that were in the other mode."""
         self.scripted: list[nn.Module] = []
@@ -118,6 +104,7 @@ class _Kept:
     def take(self, network: nn.Module, training: bool) -> None:
         """Keeps its modules, and puts them into that mode."""
         waiting = [(network, "")]
+        elsewhere: list[nn.Module] = []
         while waiting:
             module, path = waiting.pop()
             if module in self.paths:
@@ -128,14 +115,13 @@ class _Kept:
                 self.torchs.append(attributes)
                 self.copies.append(attributes.copy())
             else:
-                self.users.append(_state(attributes))
+                self.users.keep(attributes)
             if attributes.get("training", _ABSENT) is not training:
                 if "training" in attributes:
                     self.switched.append(attributes)
                     attributes["training"] = training  # `__setattr__` of a module takes ten times as long
-                elif module.training is not training:
-                    self.scripted.append(module)
-                    module.training = training
+                else:
+                    elsewhere.append(module)
             if "device_ids" in attributes and isinstance(module, nn.DataParallel):
                 self.spread.append((module, module.device_ids))
                 module.device_ids = []
@@ -143,7 +129,11 @@ class _Kept:
                 start = f"{path}." if path else ""
                 below = [(part, start + name) for name, part in parts.items() if part is not None]
                 waiting += reversed(below)
-        for name in _HELD:
+        # One that torch has compiled says what the module in it says, which has been switched by now; a frozen one says nothing.
+        self.scripted = [module for module in elsewhere if getattr(module, "training", training) is not training]
+        for module in self.scripted:
+            module.training = training
+        for name in OWN:
             # A scripted module has them in C++.
             held = [content for attributes in self.torchs if isinstance(content := attributes.get(name), dict)]
             self.held += held
@@ -165,8 +155,7 @@ class _Kept:
         for attributes in self.torchs:
             if attributes.get("_forward_hooks") or attributes.get("_forward_pre_hooks"):
                 _unregister(attributes, first_hook)
-        for state in self.users:
-            _restore(state)
+        self.users.put_back()
 
 
 def _same(now: object, before: object) -> bool:
@@ -182,41 +171,8 @@ def _put_back(attributes: dict[str, Any], values: dict[str, Any]) -> None:
     attributes.update(values)
 
 
-def _state(attributes: dict[str, Any]) -> _State:
-    values = attributes.copy()
-    contents: list[tuple[Any, Any]] = []
-    empty: list[Any] = []
-    for name, value in values.items():
-        kind = type(value)
-        if kind in _CONTAINERS:
-            if value:
-                contents.append((value, dict(value) if issubclass(kind, dict) else list(value)))
-            else:
-                empty.append(value)
-        elif kind is Tensor and not value.is_meta and value.layout is torch.strided and value.nbytes <= _SMALL:
-            # No buffer, so nothing stands in for it: `self.steps += 1` is to change a copy.
-            attributes[name] = value.clone()
-    return _State(attributes, values, contents, empty)
-
-
 def _unregister(attributes: dict[str, Any], first: int) -> None:
     """Takes off the hooks from that number on."""
     for hooks in (attributes["_forward_hooks"], attributes["_forward_pre_hooks"]):
         for number in [number for number in hooks if number >= first]:
             del hooks[number]
-
-
-_SMALL = 2**20
-"""Bytes up to which a tensor is copied."""
-
-
-def _restore(state: _State) -> None:
-    attributes, values, contents, empty = state
-    if len(attributes) != len(values) or not all(map(is_, attributes.values(), values.values())):
-        _put_back(attributes, values)
-    if any(empty):
-        for container in empty:
-            container.clear()
-    for container, content in contents:
-        container.clear()
-        (container.update if isinstance(container, dict | set) else container.extend)(content)

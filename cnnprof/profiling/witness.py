@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-from cnnprof.profiling.trace import AnyCall, Call, Operation, Trace, tensors_in
+from cnnprof.profiling.tensors import tensors_in
+from cnnprof.profiling.trace import AnyCall, Call, Operation, Trace
 
 
 @dataclass(slots=True)
