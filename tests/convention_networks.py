@@ -81,6 +81,9 @@ SEQUENCE = (5, 8)
 NETWORKS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "conv": (lambda: nn.Conv2d(4, 6, 3), IMAGE),
     "conv_grouped": (lambda: nn.Conv2d(4, 6, 3, groups=2, bias=False, stride=2, padding=1), IMAGE),
+    "conv_same": (lambda: nn.Sequential(nn.Conv2d(4, 6, 3, padding="same"), nn.Conv2d(6, 2, 4, padding="valid")), IMAGE),
+    "conv_same_reflected": (lambda: nn.Conv2d(4, 6, 3, padding="same", padding_mode="reflect"), IMAGE),
+    "conv1d_same": (lambda: nn.Conv1d(5, 6, 3, padding="same"), SEQUENCE),
     "conv_transposed": (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2), IMAGE),
     "conv3d": (lambda: nn.Conv3d(2, 3, 2), (2, 3, 4, 5)),
     "linear_on_sequence": (lambda: nn.Linear(8, 3), SEQUENCE),

@@ -166,6 +166,37 @@ def test_a_transformer_with_a_causal_mask(device: Any) -> None:
     assert found.training is not None
 
 
+def transformed(take: Callable[[Any, Tensor], Any]) -> Any:
+    def forward(m: Any, x: Tensor) -> Any:
+        return take(lambda row: m.linear(row).tanh(), x[0])
+
+    return Of(forward, linear=nn.Linear(5, 5))
+
+
+TRANSFORMS: dict[str, Callable[[Any, Tensor], Any]] = {
+    "jvp": lambda f, x: torch.func.jvp(f, (x,), (x,)),
+    "jacfwd": lambda f, x: torch.func.jacfwd(f)(x),
+    "vmap of jacfwd": lambda f, x: torch.func.vmap(torch.func.jacfwd(f))(x[None]),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transforms_of_functions(name: str) -> None:
+    """They give tensors dimensions that no operator made: the receptive field is not known then, all else is."""
+    module = transformed(TRANSFORMS[name])
+    with FlopCounterMode(display=False) as counter:
+        module(torch.ones(1, 5))
+    found = cnnprof.profile(module, (5,))
+    assert (2 * found.products, found.complete) == (counter.get_total_flops(), True)
+
+
+def test_the_derivative_of_a_derivative() -> None:
+    """For each product of the forward pass there is one in the backward pass. Torch's counter does not take it."""
+    first = cnnprof.profile(transformed(TRANSFORMS["jacfwd"]), (5,))
+    second = cnnprof.profile(transformed(lambda f, x: torch.func.hessian(lambda row: f(row).sum())(x)), (5,))
+    assert (second.products, second.complete) == (2 * first.products, True)
+
+
 def test_what_is_scripted_is_one_row() -> None:
     module = convs().eval()
     scripted = torch.jit.script(module)

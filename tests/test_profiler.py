@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import cnnprof
+from cnnprof.profiling.describe import arguments_of
 from cnnprof.profiling.inputs import of_sample
 from cnnprof.spec import library
 
@@ -165,6 +166,41 @@ def test_a_batch_that_is_taken_for_a_sequence_is_told() -> None:
 
 def test_a_network_of_indices_has_the_dtype_of_its_weights() -> None:
     assert cnnprof.profile(nn.Embedding(10, 4).half(), torch.zeros(2, 3, dtype=torch.int64)).dtype == "float16"
+
+
+@pytest.mark.parametrize(
+    ("layer", "arguments"),
+    [
+        (nn.Conv2d(8, 8, 3, padding=(1, 1)), "8, 8, kernel_size=3, padding=1"),
+        (nn.Conv2d(8, 8, (3, 5), bias=False), "8, 8, kernel_size=(3, 5), bias=False"),
+        (nn.MaxPool2d(2, (2, 2)), "kernel_size=2"),
+        (nn.LayerNorm(16), "normalized_shape=16"),
+        (nn.LayerNorm((16, 16), bias=False), "normalized_shape=(16, 16), bias=False"),
+        (nn.Unflatten(1, (4, 4)), "dim=1, unflattened_size=(4, 4)"),
+        (nn.ReLU6(), ""),
+        (nn.Hardtanh(-2, 2), "min_val=-2, max_val=2"),
+        (nn.LSTM(3, 4, bidirectional=True), "3, 4, bidirectional=True"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_a_layer_is_written_as_one_would_make_it(layer: nn.Module, arguments: str) -> None:
+    assert arguments_of(layer) == arguments
+
+
+def test_an_extra_repr_that_reads_a_value() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones((), device="meta"))
+
+        def extra_repr(self) -> str:
+            return f"scale={self.scale.item():.3f}"
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.scale
+
+    found = cnnprof.profile(nn.Sequential(Scaled(), nn.ReLU()), (4,))
+    assert [(layer.kind, layer.arguments) for layer in found.layers] == [("Scaled", ""), ("ReLU", "")]
 
 
 def test_the_shape_of_one_sample() -> None:

@@ -147,6 +147,12 @@ def test_latex_of_odd_names_has_its_commands_alone() -> None:
     assert [row.count("&") for row in rows] == [3] * 7
 
 
+def test_latex_takes_no_star_for_an_option_of_the_line_before() -> None:
+    rows = printed(network("net", leaf("mul", "*", into=(3,), out=(3,))), format="latex").splitlines()
+    assert any(row.startswith("{*} & ") for row in rows)
+    assert not any(row.startswith(("*", "[")) for row in rows)
+
+
 def test_latex_formula() -> None:
     text = printed(lenet(), View(formulas=True), "latex", Stream("ascii"))
     assert r"32$\cdot$(1$\cdot$5\textsuperscript{2}+1) = 832" in text

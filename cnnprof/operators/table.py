@@ -209,8 +209,9 @@ class _Rules(dict[Any, "Rule | None"]):
 
     def __missing__(self, func: Any) -> Rule | None:
         space, _, overload = func.name().rpartition("::")
-        # A higher-order operator, such as flex_attention, has no namespace before its name.
-        found = _named(overload, func) if space in ("aten", "") else None
+        # A higher-order operator, such as flex_attention, has no namespace before its name. Those of prims are what torch's own
+        # decompositions are made of, with the names of aten.
+        found = _named(overload, func) if space in ("aten", "prims", "") else None
         self[func] = found
         return found
 

@@ -47,10 +47,15 @@ def terms_of(operation: Operation, seen: Seen) -> Terms:
     if operation.operator in _OPERATORS:
         return _OPERATORS[operation.operator](seen.operator)
     if operation.operator == "convolution":
-        return operation.terms
+        return () if function is not None and _is_padded_by_name(function) else operation.terms
     if operation.terms:
         raise InexpressibleError(getattr(function.called, "__name__", operation.operator) if function else operation.operator)
     return ()
+
+
+def _is_padded_by_name(function: Invocation) -> bool:
+    """Whether it is a convolution with `padding="same"`: a function of its own in aten, for which fvcore has no rule."""
+    return function.called in _CONVOLUTIONS and isinstance(function.argument(4, "padding"), str)
 
 
 def _in_attention(operation: Operation, function: Invocation) -> Terms:
@@ -168,6 +173,8 @@ _UNSUPPORTED = (
     *(torch.inner, torch.tensordot, torch.conv_tbc, functional.affine_grid, torch.linalg.multi_dot, torch.chain_matmul),
 )
 """Functions with products for which fvcore has no rule."""
+
+_CONVOLUTIONS = frozenset({functional.conv1d, functional.conv2d, functional.conv3d})
 
 _CELLS = frozenset({torch.lstm_cell, torch.gru_cell, torch.rnn_tanh_cell, torch.rnn_relu_cell})
 """Functions that a trace by torch.jit shows as the linear maps in them."""

@@ -46,7 +46,10 @@ def arguments_of(module: nn.Module) -> str:
         cls = cls.__bases__[0]  # torch made it a class of its own: ParametrizedConv2d
     signature = _signature(cls)
     if signature is None:
-        return module.extra_repr()
+        try:
+            return str(module.extra_repr())
+        except Exception:
+            return ""  # it may read a value, and there is none
     own = attributes["_parameters"]
     bias = own["bias"] is not None if "bias" in own else attributes.get("bias", _ABSENT)  # the argument says whether there is one
     try:
@@ -77,10 +80,10 @@ def _written_arguments(cls: Any, bias: object, *values: object) -> str:
         value = given[name]
         if value is _ABSENT:
             continue
-        value = _plain(value)
+        value = _plain(value, name)
         if value == default:
             continue
-        if name == "stride" and default is None and value == _plain(given.get("kernel_size")):
+        if name == "stride" and default is None and value == _plain(given.get("kernel_size"), "kernel_size"):
             continue  # a pooling layer's default is its kernel
         if name in {"kdim", "vdim"} and value == given["embed_dim"]:
             continue
@@ -98,16 +101,20 @@ def _signature(cls: Any) -> Mapping[str, Any] | None:
         return None
     parameters = inspect.signature(cls).parameters.values()
     return {
-        p.name: _plain(p.default)
+        p.name: _plain(p.default, p.name)
         for p in parameters
         if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in _OMITTED and not p.name.startswith("_")
     }
 
 
-def _plain(value: Any) -> Any:
+_SHAPES = frozenset({"normalized_shape", "shape", "unflattened_size"})
+"""Arguments in which as many numbers as there are dimensions stand."""
+
+
+def _plain(value: Any, name: str) -> Any:
     """A tuple of equal numbers as the number, as one would write it."""
     if isinstance(value, tuple) and value and isinstance(value[0], int | float) and value.count(value[0]) == len(value):
-        return value[0]
+        return value if name in _SHAPES and len(value) > 1 else value[0]
     return value
 
 

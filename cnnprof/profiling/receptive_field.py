@@ -96,6 +96,17 @@ class ReceptiveFields:
 
     def follow(self, operator: Followed, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> None:
         """Notes what the outputs of an operator depend on that has just run."""
+        try:
+            self._follow(operator, args, kwargs, outputs)
+        except (ValueError, IndexError):
+            given = [(tensor, _mark_of(tensor)) for tensor in _tensors((*args, *kwargs.values()))]
+            known = [found for _, found in given if found is not None]
+            if all(found is None or len(found.layout) == tensor.dim() for tensor, found in given):
+                raise
+            # Transforms of functions give a tensor dimensions, and take them away, without an operator.
+            self._set(outputs, [unknown(tensor.dim(), known) for tensor in outputs])
+
+    def _follow(self, operator: Followed, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> None:
         rule = operator.rule
         if not self._tainted and rule is not None:
             if operator.passes_on and (rule is elementwise or not args[5]):

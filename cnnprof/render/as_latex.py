@@ -31,6 +31,7 @@ _SPECIAL = str.maketrans(
         ">": r"\textgreater{}",
         "[": "{[}",  # after \\ a bracket would be an argument
         "]": "{]}",
+        "*": "{*}",  # as would a star
         "·": r"$\cdot$",
         "…": r"\dots{}",
         **{digit: rf"\textsuperscript{{{number}}}" for number, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
