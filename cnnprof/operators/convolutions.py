@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -21,9 +23,38 @@ def convolution(
 ) -> Made:
     """batch x out_channels x map, in any number of dimensions; contiguous for any input, as in torch's meta kernel."""
     shape, kernel = tuple(x.shape), tuple(weight.shape)  # to slice a torch.Size takes long
-    rank, dtype = len(shape) - 2, x.dtype
-    if dtype not in FLOATS or not x.is_meta or not weight.is_meta or rank < 1 or 0 in shape:
+    dtype = x.dtype
+    if dtype not in FLOATS or not x.is_meta or not weight.is_meta or len(shape) < 3 or 0 in shape:
         return None
+    if weight.dtype is not dtype:
+        raise ShapeError(unlike(x, weight, "weight"))
+    arguments = shape, kernel, stride, padding, dilation, transposed, output_padding, groups
+    try:
+        sizes = _sizes(*arguments)
+    except TypeError:  # the dispatcher gives lists, which cannot be looked up
+        sizes = _sizes.__wrapped__(*arguments)
+    if sizes is None:
+        return None
+    if bias is not None and bias.dtype is not dtype:
+        raise ShapeError(unlike(x, bias, "bias"))
+    if bias is not None and bias.shape != sizes[1:2]:
+        raise ShapeError(f"the bias is {by(bias.shape)}, the output has {sizes[1]} channels")
+    return torch.empty(*sizes, dtype=dtype, device=META)
+
+
+@lru_cache(maxsize=4096)  # most convolutions of a deep network are as another
+def _sizes(
+    shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: Size,
+    padding: Size,
+    dilation: Size,
+    transposed: bool,
+    output_padding: Size,
+    groups: int,
+) -> tuple[int, ...] | None:
+    """The shape of the output, from that of the input and that of the weight; None where the ranks do not agree."""
+    rank = len(shape) - 2
     if len(padding) == len(output_padding) == 1 < rank:  # padding="valid"
         padding, output_padding = [*padding] * rank, [*output_padding] * rank
     if not len(kernel) - 2 == len(stride) == len(padding) == len(dilation) == len(output_padding) == rank:
@@ -36,8 +67,10 @@ def convolution(
         channels, out_channels = kernel[1] * groups, kernel[0]
         maps = zip(shape[2:], kernel[2:], stride, padding, dilation, strict=True)
         sizes = [(n + 2 * p - d * (k - 1) - 1) // (s or 1) + 1 for n, k, s, p, d in maps]
-    if weight.dtype is not dtype or channels != shape[1] or groups < 1 or kernel[0] % groups:
-        _refuse_weight(x, weight, channels, groups)
+    if channels != shape[1]:
+        raise ShapeError(f"input has {shape[1]} channels, the weight takes {channels}")
+    if groups < 1 or kernel[0] % groups:
+        raise ShapeError(f"{kernel[0]} channels cannot be divided into {groups} groups")
     if transposed or min(*sizes, *stride, *dilation, *kernel) < 1 or min(padding) < 0:
         if transposed:
             _refuse_transposed(kernel[2:], stride, padding, dilation, output_padding)
@@ -45,20 +78,7 @@ def convolution(
             refuse_window(shape[2:], kernel[2:], stride, padding, dilation)
         if min(sizes) < 1 or not out_channels:
             raise ShapeError(f"output would be {by((out_channels, *sizes))}")
-    if bias is not None and bias.dtype is not dtype:
-        raise ShapeError(unlike(x, bias, "bias"))
-    if bias is not None and bias.shape != (out_channels,):
-        raise ShapeError(f"the bias is {by(bias.shape)}, the output has {out_channels} channels")
-    return torch.empty(shape[0], out_channels, *sizes, dtype=dtype, device=META)
-
-
-def _refuse_weight(x: Tensor, weight: Tensor, channels: int, groups: int) -> None:
-    """Raise ShapeError with the reason why this weight cannot meet this input."""
-    if weight.dtype is not x.dtype:
-        raise ShapeError(unlike(x, weight, "weight"))
-    if channels != x.shape[1]:
-        raise ShapeError(f"input has {x.shape[1]} channels, the weight takes {channels}")
-    raise ShapeError(f"{weight.shape[0]} channels cannot be divided into {groups} groups")
+    return (shape[0], out_channels, *sizes)
 
 
 def _refuse_transposed(kernel: Size, stride: Size, padding: Size, dilation: Size, output_padding: Size) -> None:

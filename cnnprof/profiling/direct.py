@@ -24,6 +24,7 @@ from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 from torch.nn.modules import module as module_hooks
 
 from cnnprof.operators.contractions import normalized
+from cnnprof.operators.products import direct_convolution
 from cnnprof.profiling.trace import COMPILER, OPERATORS, Operator, Trace
 
 Called: TypeAlias = "tuple[Operator | None, tuple[Any, ...]] | None"
@@ -37,7 +38,8 @@ aten = torch.ops.aten
 
 
 def _convolution(rank: int) -> Layer:
-    operator, nothing = OPERATORS[aten.convolution.default], (0,) * rank
+    operator = OPERATORS[aten.convolution.default]._replace(products=direct_convolution)  # which is not transposed
+    nothing = (0,) * rank
 
     def convolution(layer: Attributes, x: Tensor) -> Called:
         padding = layer["padding"]

@@ -145,8 +145,10 @@ class Operator(NamedTuple):
     name: str
     make: Callable[..., Any]
     """The rule of its output, which it makes; None where the rule, if there is one, has no answer."""
-    products: Callable[..., tuple[Term, ...] | None]
-    """The terms of its products; None where the operator is unknown."""
+    products: Callable[..., tuple[Term, ...]] | None
+    """The terms of its products; None where it has none, or where it is not known."""
+    known: bool
+    """Whether its products are known."""
     writes: bool
     """Whether it returns new storage."""
     moves: bool
@@ -163,13 +165,9 @@ class _Operators(dict[Any, Operator]):
         new = name == "lift_fresh" or (writes(func) if known is None else known.writes)
         moves = known is None or name.startswith(("resize", "set_"))
         make = (known and known.output) or _unknown
-        products = _unknown if known is None else known.products or _none
-        made = self[func] = Operator(name, make, products, new, moves, followed(func))
+        products = None if known is None else known.products
+        made = self[func] = Operator(name, make, products, known is not None, new, moves, followed(func))
         return made
-
-
-def _none(args: Any, kwargs: Any, output: Any) -> tuple[Term, ...]:
-    return ()
 
 
 def _unknown(*args: Any, **kwargs: Any) -> None:
@@ -340,18 +338,18 @@ class Trace(MetaMode):
 
         `follows` is whether the call that was noted last has returned `x`; the last one's output is to be given to `settle`.
         """
-        name, _, products, new, _, following = operator
+        name, _, products, known, new, _, following = operator
         assert following is not None  # it takes a tensor
         number = self.called.get(module, 0)
         self.called[module] = number + 1
-        terms = products(args, _NO_KWARGS, output)
+        terms = products(args, _NO_KWARGS, output) if products else ()
         field = self.fields.of_layer(following, args, output, follows)
         ledger = self.ledger
         run = ledger.runs = ledger.runs + 1
         events = self.stack[-1].events
         inputs = events[-1].outputs if follows else self.shape(x)
         sizes = inputs if following.passes_on else self.shape(output)  # element by element of `x`
-        call = LayerCall(name, inputs, sizes, 0, terms or (), terms is not None, field, run, module, number)
+        call = LayerCall(name, inputs, sizes, 0, terms, known, field, run, module, number)
         if new:
             call.output_bytes = ledger.replace(output, name, call)
         else:
@@ -365,7 +363,7 @@ class Trace(MetaMode):
 
     def binary(self, sign: str, operator: Operator, args: tuple[Tensor, Tensor], output: Tensor) -> None:
         """Notes `x + y`, or another of these operators, as the modes would note the function and the operator."""
-        name, _, products, new, _, following = operator
+        name, _, products, known, new, _, following = operator
         assert following is not None
         outputs = (output,)
         self.fields.follow(following, args, _NO_KWARGS, outputs)
@@ -377,9 +375,9 @@ class Trace(MetaMode):
             size = ledger.add(output, name, self.caller())
         else:
             increment_version(output)
-        terms, field = products(args, _NO_KWARGS, output), self.fields.of(outputs)
+        terms, field = products(args, _NO_KWARGS, output) if products else (), self.fields.of(outputs)
         inputs, sizes = self.shapes(args), self.shape(output)
-        ran = Operation(name, inputs, sizes, size, terms or (), terms is not None, field, run)
+        ran = Operation(name, inputs, sizes, size, terms, known, field, run)
         call = Call(sign, start, inputs=inputs, outputs=sizes, output_bytes=size, field=field, events=[ran])
         self.stack[-1].events.append(call)
 
@@ -457,7 +455,7 @@ class Trace(MetaMode):
         kwargs = kwargs or {}
         if func is _EMPTY and args[0] == [0]:
             return self.answer(func, args, kwargs)  # a reserve of no bytes, which torch.batch_norm makes for cuDNN
-        name, make, products, new, moves, following = OPERATORS[func]
+        name, make, products, known, new, moves, following = OPERATORS[func]
         call = self.stack[-1]
         noted = len(call.events)
         try:
@@ -485,7 +483,7 @@ class Trace(MetaMode):
             output_bytes = outputs[0].untyped_storage().nbytes() if outputs else 0
         elif moves:
             ledger.note(name, self.caller(), outputs, lambda: tensors_in((args, kwargs)))
-        terms = products(args, kwargs, output)
+        terms = products(args, kwargs, output) if products else ()
         inputs: tuple[Shape, ...] = ()
         sizes: tuple[Shape, ...] = ()
         field = NO_FIELD
@@ -493,7 +491,7 @@ class Trace(MetaMode):
             if name.startswith("_record_function"):
                 return output  # a mark for torch's own profiler
             inputs, sizes, field = self.shapes(tensors_in(args)), self.shapes(outputs), self.fields.of(outputs)
-        call.events.append(Operation(name, inputs, sizes, output_bytes, terms or (), terms is not None, field, ledger.runs))
+        call.events.append(Operation(name, inputs, sizes, output_bytes, terms, known, field, ledger.runs))
         return output
 
     def let_go(self) -> None:
