@@ -74,6 +74,7 @@ def test_a_weight_with_its_bias_always_has_a_formula(weight: Shape) -> None:
             "400·50 + 400·(100+1) + 400",
             id="LSTM",
         ),
+        pytest.param(((28, 5), (28, 7), (28,), (28,)) * 2, "2·28·5 + 2·28·(7+1) + 2·28", id="LSTM in both directions"),
         pytest.param(((48, 16), (48,), (16, 16), (16,)), "48·(16+1) + 16·(16+1)", id="attention"),
         pytest.param(((7,),), "", id="a plain number needs none"),
         pytest.param(((),), "", id="a scalar"),
@@ -97,6 +98,7 @@ def test_parameters(shapes: tuple[Shape, ...], text: str) -> None:
         pytest.param(((4096, 4096),), "4096·4096", id="a square Linear"),
         pytest.param(((3, 5, 7), (3, 5, 9)), "3·5·7 + 3·5·9", id="a sum"),
         pytest.param(((3, 5, 7), (3, 5, 7)), "2·3·5·7", id="the same twice"),
+        pytest.param(((28, 5), (28, 7)) * 10, "10·28·5 + 10·28·7", id="LSTM over ten steps"),
         pytest.param((), "", id="none"),
     ],
 )

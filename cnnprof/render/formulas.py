@@ -6,6 +6,7 @@ does not give the count (an equation that is false is never printed).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from math import prod
@@ -14,23 +15,23 @@ from cnnprof.profiling.profile import Layer, Shape, Term
 from cnnprof.render.glyphs import Glyphs
 
 LONGEST_SUM = 6
-"""Summands of a formula: a recurrent cell over many steps, or attention written out, has more than one can read."""
+"""Summands of a formula: more than one can read."""
 
 
 def params(layer: Layer, glyphs: Glyphs) -> str:
     """The sum over the layer's parameters, a weight and its bias together: `200·(256+1)`, `2·64` for BatchNorm."""
     if sum(map(prod, layer.param_shapes)) != layer.cost.params:
         return ""
-    parts = _with_biases(layer.param_shapes)
-    return _sum([_repeated(len(list(same)), _weight(*part, glyphs), glyphs) for part, same in groupby(parts)])
+    parts = Counter(_with_biases(layer.param_shapes))
+    return _sum([_repeated(times, _weight(*part, glyphs), glyphs) for part, times in parts.items()])
 
 
 def products(layer: Layer, glyphs: Glyphs) -> str:
     """The sum of the layer's product terms: `32·24²·1·5²`."""
     if sum(map(prod, layer.product_terms)) != layer.cost.products:
         return ""
-    terms = groupby(layer.product_terms)
-    return _sum([_repeated(len(list(same)), _term(term, glyphs), glyphs) for term, same in terms])
+    terms = Counter(layer.product_terms)  # in the order in which they first occur: a recurrent layer has some in each step
+    return _sum([_repeated(times, _term(term, glyphs), glyphs) for term, times in terms.items()])
 
 
 def _with_biases(shapes: Sequence[Shape]) -> list[tuple[Shape, bool]]:
