@@ -24,7 +24,6 @@ from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 from torch.nn.modules import module as module_hooks
 
 from cnnprof.operators.contractions import normalized
-from cnnprof.operators.products import direct_convolution
 from cnnprof.profiling.trace import COMPILER, OPERATORS, Operator, Trace
 
 Called: TypeAlias = "tuple[Operator | None, tuple[Any, ...]] | None"
@@ -38,8 +37,7 @@ aten = torch.ops.aten
 
 
 def _convolution(rank: int) -> Layer:
-    operator = OPERATORS[aten.convolution.default]._replace(products=direct_convolution)  # which is not transposed
-    nothing = (0,) * rank
+    operator, nothing = OPERATORS[aten.convolution.default], (0,) * rank
 
     def convolution(layer: Attributes, x: Tensor) -> Called:
         padding = layer["padding"]
@@ -348,7 +346,7 @@ def _unhooked(own: Attributes) -> bool:
 def _undisturbed(trace: Trace, naming: bool) -> bool:
     """Whether nobody but the trace looks on: no other hook of all modules, no other mode, no autograd, autocast or `torch.func`.
 
-    `naming` is whether its mode for functions is on the stack.
+    `naming` is whether its mode for functions is on the stack. What was imported meanwhile the trace has to let go of first.
     """
     return not (
         torch.is_grad_enabled()
@@ -365,6 +363,7 @@ def _undisturbed(trace: Trace, naming: bool) -> bool:
         or module_hooks._global_backward_hooks
         or module_hooks._global_backward_pre_hooks
         or trace.failure.error
+        or (not trace.compiler and COMPILER in sys.modules)
         or threading.get_ident() != trace.thread
     )
 

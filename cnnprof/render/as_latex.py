@@ -31,7 +31,6 @@ _SPECIAL = str.maketrans(
         ">": r"\textgreater{}",
         "[": "{[}",  # after \\ a bracket would be an argument
         "]": "{]}",
-        "*": "{*}",  # as would a star
         "·": r"$\cdot$",
         "…": r"\dots{}",
         **{digit: rf"\textsuperscript{{{number}}}" for number, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
@@ -72,7 +71,8 @@ def tabular(
 
 
 def _line(cells: list[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    text = " & ".join(cells) + r" \\"
+    return "{*}" + text[1:] if text.startswith("*") else text  # after \\ a star would be an option
 
 
 def _cell(number: bool, cell: str) -> str:
