@@ -134,6 +134,8 @@ class _Children:
     """The modules of a container that is being filled."""
 
     prefix: str
+    what: str = "a layer"
+    """What they are called."""
     modules: dict[str, nn.Module] = field(default_factory=dict)
 
     def path(self, name: str | None) -> str:
@@ -143,8 +145,8 @@ class _Children:
         key = name or str(len(self.modules))
         if key in self.modules:
             raise SpecError("name", f'two layers beside each other have the name "{key}"', named or span)
-        if hasattr(nn.Sequential, key):
-            raise SpecError("name", f'"{key}" has a meaning in torch.nn.Module and cannot name a layer', named or span)
+        if key in _TAKEN[self.what]:
+            raise SpecError("name", f'"{key}" has a meaning in the module around it and cannot name {self.what}', named or span)
         self.modules[key] = module
 
 
@@ -224,12 +226,12 @@ class _Walk:
             self.group(name, target, children, item)
         return x
 
-    def group(self, name: str | None, filled: _Children, children: _Children, item: Item) -> None:
-        self.add(children, name, _sequential(filled.modules), item)
+    def group(self, name: str | None, filled: _Children, children: _Children, item: Item, named: Span | None = None) -> None:
+        self.add(children, name, _sequential(filled.modules), item, named)
 
-    def add(self, children: _Children, name: str | None, module: nn.Module, item: Item) -> None:
+    def add(self, children: _Children, name: str | None, module: nn.Module, item: Item, named: Span | None = None) -> None:
         self.lines[children.path(name)] = item.span
-        children.add(name, module, item.span, item.name_span)
+        children.add(name, module, item.span, named or item.name_span)
 
     def step(self, span: Span) -> None:
         self.steps += 1
@@ -343,22 +345,19 @@ class _Walk:
         return y
 
     def join(self, call: Join, at: _At) -> Tensor:
-        branches: dict[str, nn.Module] = {}
         outputs: list[Tensor] = []
-        prefix = at.children.path(at.name)
-        for key, branch in call.branches:
-            filled = _Children(f"{prefix}.{key}.")
+        joined = _Children(f"{at.children.path(at.name)}.", "a branch")
+        for key, span, branch in call.branches:
+            filled = _Children(f"{joined.path(key)}.")
             calls = self.calls
             y = self.branch(branch, at.scope, at.x, filled)
             if isinstance(branch, Item) and self.calls == calls:
                 continue  # its "if" is false
-            holder = _Children(f"{prefix}.")
-            self.group(key, filled, holder, at.item)
-            branches.update(holder.modules)
+            self.group(key, filled, joined, at.item, span)
             outputs.append(y)
-        if not branches:
+        if not outputs:
             raise SpecError("empty", f'{call.kind} has no branch left: every "if" is false', at.item.span)
-        module = JOINS[call.kind](branches)
+        module = JOINS[call.kind](joined.modules)
         try:
             y = module.join(outputs)
         except ValueError as error:
@@ -393,6 +392,12 @@ _CALLS: dict[type, Callable[..., Tensor]] = {
     Join: _Walk.join,
     Do: _Walk.do,
 }
+
+_TAKEN: Mapping[str, Sequence[str]] = {
+    "a layer": dir(Block({})),
+    "a branch": (*dir(layers.Join), *dir(nn.Module())),
+}
+"""What the module around them has as an attribute, so that they cannot have it as their name."""
 
 _TOLD: dict[str, Callable[[Tensor], Any]] = {
     "channels": lambda x: x.shape[1],

@@ -68,7 +68,8 @@ class Join:
     """`add`, `cat` or `mul` of named branches."""
 
     kind: str
-    branches: tuple[tuple[str, Branch], ...]
+    branches: tuple[tuple[str, Span, Branch], ...]
+    """Each with its name and where that stands."""
 
 
 @dataclass(frozen=True, slots=True)

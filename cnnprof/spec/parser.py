@@ -421,15 +421,16 @@ class _Parser:
             return SpecError("type", f"a layer is wanted here, this is {_kind(key)}", key.span)
         return SpecError(f"unknown-{what}", f'unknown {what} "{_short(key.text)}"', key.span, advice)
 
-    def branches(self, key: Scalar, node: Node | None, known: frozenset[str]) -> tuple[tuple[str, Branch], ...]:
+    def branches(self, key: Scalar, node: Node | None, known: frozenset[str]) -> tuple[tuple[str, Span, Branch], ...]:
         advice = f"write {key.text}: {{main: [ … ], skip: []}}"
         if node is None:
             raise SpecError("missing-argument", f"{key.text} needs branches", key.span, advice)
-        branches: list[tuple[str, Branch]] = []
+        branches: list[tuple[str, Span, Branch]] = []
         for entry in _mapping(node, f"what {key.text} joins", advice).entries:
             name = _new_name(entry.key, "a branch")
             lone = isinstance(entry.value, Mapping) or (isinstance(entry.value, Scalar) and entry.value.value is not None)
-            branches.append((name, self.item(entry.value, known) if lone else self.body(entry.value, known)))
+            branch = self.item(entry.value, known) if lone else self.body(entry.value, known)
+            branches.append((name, entry.key.span, branch))
         if not branches:
             raise SpecError("missing-argument", f"{key.text} needs branches", node.span, advice)
         return tuple(branches)
@@ -552,7 +553,7 @@ def _called(branch: Branch) -> list[str]:
         elif isinstance(call, Do):
             names += _called(call.body)
         elif isinstance(call, Join):
-            for _, inner in call.branches:
+            for _, _, inner in call.branches:
                 names += _called(inner)
     return names
 
