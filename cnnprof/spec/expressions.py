@@ -124,7 +124,7 @@ def parse(scalar: Scalar) -> Expression:
         _bounded(scalar.value, scalar.span)
         return Expression(scalar.text, scalar.span, scalar.value)
     text = scalar.text
-    inner = scalar.span.part(1, scalar.span.width - 2) if scalar.quoted else scalar.span
+    inner = scalar.inner
     if len(text) > MAX_LENGTH:
         raise SpecError("expression", f"an expression of more than {MAX_LENGTH} characters", scalar.span)
     exact = inner.source.line(inner.line)[inner.column - 1 :].startswith(text)

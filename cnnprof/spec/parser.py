@@ -272,22 +272,24 @@ def _signature(key: Scalar, body: Node) -> _Signature:
         raise SpecError(
             "name",
             f'"{tree.name}" cannot name a block',
-            key.span.part(0, len(tree.name)),
+            key.inner.part(0, len(tree.name)),
             "blocks have lower-case names, so that they never collide with a layer's",
         )
     _new_name(replace(key, text=tree.name), "a block")
     defaults: list[ast.expr | None] = [None] * (len(given.args) - len(given.defaults)) + list(given.defaults)
     parameters: list[BlockParameter] = []
     for argument, default in zip(given.args, defaults, strict=True):
-        part = key.span.part(argument.col_offset - 4, len(argument.arg))
+        part = key.inner.part(argument.col_offset - 4, len(argument.arg))
         _new_name(Scalar(argument.arg, argument.arg, part), "a parameter")
+        if any(argument.arg == parameter.name for parameter in parameters):
+            raise SpecError("signature", f'the parameter "{argument.arg}" stands here twice', part)
         value = None
         if default is not None:
             start, stop = default.col_offset - 4, (default.end_col_offset or 0) - 4
             piece = text[start:stop]
-            value = expressions.parse(Scalar(piece, reader.resolve(piece), key.span.part(start, stop - start)))
+            value = expressions.parse(Scalar(piece, reader.resolve(piece), key.inner.part(start, stop - start)))
         parameters.append(BlockParameter(argument.arg, value))
-    return _Signature(tree.name, tuple(parameters), key.span.part(0, len(tree.name)), body)
+    return _Signature(tree.name, tuple(parameters), key.inner.part(0, len(tree.name)), body)
 
 
 class _Parser:

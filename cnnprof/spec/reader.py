@@ -47,6 +47,11 @@ class Scalar:
     quoted: bool = False
     size: int = 1
 
+    @property
+    def inner(self) -> Span:
+        """Where its text stands, without the quotes."""
+        return self.span.part(1, self.span.width - 2) if self.quoted else self.span
+
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
