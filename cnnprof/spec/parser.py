@@ -33,7 +33,8 @@ from cnnprof.spec.reader import Mapping, Node, Scalar
 from cnnprof.spec.vocabulary import EXCLUDED, Parameter, vocabulary
 
 KEYS = ("input", "about", "vars", "variants", "blocks", "layers")
-MODIFIERS = ("if", "for", "repeat", "first", "name")
+MODIFIERS = ("for", "if", "repeat", "first", "name")
+"""In the order in which they act."""
 JOINS = ("add", "cat", "mul")
 IN_CHANNELS = "in_channels"
 RESERVED = ("as", "from")

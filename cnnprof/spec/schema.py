@@ -16,7 +16,6 @@ from cnnprof.spec.vocabulary import LayerType, Parameter, split_type, vocabulary
 Schema = dict[str, Any]
 
 MODIFIERS: Mapping[str, Schema] = {
-    "if": {"$ref": "#/definitions/boolean", "description": "Leaves the layer out unless this is true."},
     "for": {
         "description": "Repeats the layer for the values of one list or several together: {w: [64, 128], s: [1, 2]}.",
         "type": "object",
@@ -29,6 +28,7 @@ MODIFIERS: Mapping[str, Schema] = {
             ]
         },
     },
+    "if": {"$ref": "#/definitions/boolean", "description": "Leaves the layer out unless this is true; for each value of a loop."},
     "repeat": {"$ref": "#/definitions/integer_not_negative", "description": "How many times the layer stands here."},
     "first": {
         "description": "Arguments that differ in the first repetition: {s: 2}.",
