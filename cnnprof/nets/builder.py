@@ -18,7 +18,7 @@ from cnnprof.errors import Frame, Span, SpecError, did_you_mean
 from cnnprof.nets import layers
 from cnnprof.nets.layers import JOINS, Block
 from cnnprof.operators import MetaMode
-from cnnprof.spec.expressions import Scope, Value, evaluate
+from cnnprof.spec.expressions import Scope, Value, evaluate, unknown_name
 from cnnprof.spec.grammar import (
     Argument,
     BlockCall,
@@ -246,6 +246,8 @@ class _Walk:
         return _CALLS[type(call)](self, call, _At(item, scope, x, children, name, first))
 
     def named(self, call: VariableCall, scope: Scope) -> LayerCall | BlockCall:
+        if call.variable not in scope:  # only another variant sets it
+            raise unknown_name(call.variable, call.span, scope, functions=())
         word = scope[call.variable]
         if isinstance(word, str) and word in self.spec.blocks:
             return BlockCall(word, call.arguments)

@@ -180,14 +180,14 @@ def check_names(expression: Expression, known: Collection[str]) -> None:
     """Refuses a name that will not be known where the expression is computed."""
     for name in expression.names():
         if name.id not in known:
-            raise unknown_name(expression, name, known)
+            raise unknown_name(name.id, expression.place(name), known)
 
 
-def unknown_name(expression: Expression, name: ast.Name, known: Collection[str]) -> SpecError:
-    """The error for a name that stands for nothing."""
+def unknown_name(name: str, span: Span, known: Collection[str], functions: Collection[str] = FUNCTIONS) -> SpecError:
+    """The error for a name that stands for nothing; `functions` are those that could have been meant."""
     names = sorted(known)
-    advice = did_you_mean(name.id, [*names, *FUNCTIONS]) or (f"known here: {', '.join(names)}" if names else "")
-    return SpecError("unknown-variable", f'unknown variable "{name.id}"', expression.place(name), advice)
+    advice = did_you_mean(name, [*names, *functions]) or (f"known here: {', '.join(names)}" if names else "")
+    return SpecError("unknown-variable", f'unknown variable "{name}"', span, advice)
 
 
 def evaluate(expression: Expression, scope: Scope) -> Value:
@@ -219,7 +219,7 @@ def _name(node: ast.Name, expression: Expression, scope: Scope) -> Value:
     if node.id in CONSTANTS:
         return CONSTANTS[node.id]
     if node.id not in scope:
-        raise unknown_name(expression, node, scope)
+        raise unknown_name(node.id, expression.place(node), scope)
     return scope[node.id]
 
 

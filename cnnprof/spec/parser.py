@@ -395,9 +395,10 @@ class _Parser:
                 raise SpecError("missing-argument", "do needs a list of layers", key.span)
             return Do(self.body(value, known))
         if name.startswith("$"):
-            variable = Scalar(name[1:], name[1:], key.span.part(1, len(name) - 1))
-            expressions.check_names(expressions.parse(variable), known)
-            return VariableCall(variable.text, key.span, self.arguments(value, key.span, known, None))
+            variable = name[1:]
+            if variable not in (words := known - {IN_CHANNELS}):
+                raise expressions.unknown_name(variable, key.inner.part(1, len(variable)), words, functions=())
+            return VariableCall(variable, key.span, self.arguments(value, key.span, known, None))
         if name in self.signatures:
             parameters = self.signatures[name].parameters
             arguments = self.arguments(value, key.span, known, None)
