@@ -63,6 +63,7 @@ _ELSEWHERE = {
 
 _SHAPE = re.compile(r"[0-9]+(x[0-9]+)*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OF_NAMES = "letters, digits and _ make a name, and it starts with no digit"
 _VARIANT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -149,8 +150,7 @@ def _new_name(scalar: Scalar, what: str) -> str:
     if taken:
         raise SpecError("name", f'"{name}" has a meaning of its own and cannot name {what}', scalar.span)
     if not _NAME.fullmatch(name):
-        advice = "letters, digits and _ make a name, and it starts with no digit"
-        raise SpecError("name", f'"{_short(name)}" cannot name {what}', scalar.span, advice)
+        raise SpecError("name", f'"{_short(name)}" cannot name {what}', scalar.span, _OF_NAMES)
     return name
 
 
@@ -523,7 +523,7 @@ class _Parser:
 
     def name(self, node: Node) -> str:
         if not isinstance(node, Scalar) or not _NAME.fullmatch(node.text):
-            raise SpecError("name", f"{_kind(node)} cannot name a layer", node.span, "letters, digits and _ make a name")
+            raise SpecError("name", f"{_kind(node)} cannot name a layer", node.span, _OF_NAMES)
         return node.text
 
 
