@@ -83,7 +83,7 @@ def build(
             raise SpecError("input", f"an input of {_text(shape)} is too large", span) from error
         walk.body(spec.layers, scope, tensor, children)
     if not children.modules:
-        raise SpecError("empty", 'the network has no layers: every "if" is false', spec.layers[0].span)
+        raise SpecError("empty", "the network has no layers", spec.layers[0].span, _LEFT_OUT)
     module = Block(children.modules, name)
     module.train()
     return Network(name, module, shape, walk.lines)
@@ -358,7 +358,7 @@ class _Walk:
             self.group(key, filled, joined, at.item, span)
             outputs.append(y)
         if not outputs:
-            raise SpecError("empty", f'{call.kind} has no branch left: every "if" is false', at.item.span)
+            raise SpecError("empty", f"{call.kind} has no branch left", at.item.span, _LEFT_OUT)
         module = JOINS[call.kind](joined.modules)
         try:
             y = module.join(outputs)
@@ -405,6 +405,8 @@ _TOLD: dict[str, Callable[[Tensor], Any]] = {
     "channels": lambda x: x.shape[1],
     "size": lambda x: tuple(x.shape[2:]),
 }
+
+_LEFT_OUT = 'an "if" that is false, a "for" without values and "repeat: 0" leave out what they stand beside'
 
 _ROUND = "round(…), floor(…) and ceil(…) make integers, round8(…) the multiples of 8 that channel counts are rounded to"
 
