@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -298,12 +298,16 @@ class _Walk:
         return y
 
     def leave_out(self, call: LayerCall, at: _At) -> str:
-        """What to say to somebody who wrote the channels that enter, as torch wants them."""
-        first = next(iter(call.arguments.positional), None)
+        """What to say to somebody who wrote the channels that enter, as torch wants them: the layer works without them."""
+        given = call.arguments.positional
         told = next(iter(call.layer.told), None)
-        if told is None or first is None or _value(first, _entering(at.scope, at.x)) != at.x.shape[1]:
+        if told is None or not given or _value(given[0], _entering(at.scope, at.x)) != at.x.shape[1]:
             return ""
-        return f"the input tells {told}, {at.x.shape[1]}: leave it out"
+        try:
+            self.layer(replace(call, arguments=replace(call.arguments, positional=given[1:])), at)
+        except SpecError:
+            return ""
+        return f"the input tells {told}: if {at.x.shape[1]} is that, leave it out"
 
     def make(self, kind: LayerType, values: dict[str, Any], bound: Mapping[str, Argument], span: Span) -> nn.Module:
         cls, on_device = _layer_class(kind.name)
