@@ -80,7 +80,6 @@ def parse(source: Source) -> Spec:
             raise SpecError("missing-key", f'the spec has no "{key}"', root.span, _MISSING[key])
     variables = _variables(top.get("vars"))
     variants = _variants(top.get("variants"), variables)
-    _refuse_unused(top, variables)
     known = {*variables, *(name for values in variants.values() for name in values)}
     signatures = _signatures(top.get("blocks"))
     parser = _Parser(signatures, frozenset(known))
@@ -88,7 +87,7 @@ def parse(source: Source) -> Spec:
     _refuse_recursion(blocks)
     layers = top.get("layers")
     assert layers is not None  # it was looked for above
-    return Spec(
+    spec = Spec(
         source,
         parser.input(top.get("input")),
         _about(top.get("about")),
@@ -97,6 +96,8 @@ def parse(source: Source) -> Spec:
         blocks,
         parser.layers(layers),
     )
+    _refuse_unused(top, variables)  # last: where a name is misspelt that something reads, that place is the one to name
+    return spec
 
 
 _MISSING = {
