@@ -117,12 +117,35 @@ def read(source: Source) -> Node:
         message = f"a character that YAML does not allow: U+{error.character:04X}"
         raise SpecError("yaml", message, Span(source, line, column)) from None
     except MarkedYAMLError as error:
+        if key := _without_colon(source, error):
+            raise SpecError("yaml", "a colon is missing in this line, or the space after it", key, _COLON) from None
         mark = error.problem_mark or error.context_mark
         if error.context_mark and mark and not source.line(mark.line + 1).strip():
             mark = error.context_mark  # the file ends: what was not closed says more
         span = Span(source, mark.line + 1, mark.column + 1) if mark else None
         context = f"{error.context}: " if error.context else ""
         raise SpecError("yaml", f"{context}{error.problem}", span, _yaml_help(error)) from None
+
+
+_COLON = 'write "input: 3x224x224", or "layers:" and "- ReLU:" where more stands below'
+
+
+def _without_colon(source: Source, error: MarkedYAMLError) -> Span | None:
+    """The line of a key that YAML took for a text for want of a colon, which it finds out further down; None for another error."""
+    problem, number = str(error.problem), 0
+    if "could not find expected ':'" in problem and error.context_mark:
+        number = error.context_mark.line + 1
+    elif error.problem_mark and ("mapping values are not allowed" in problem or "expected '<document start>'" in problem):
+        above = range(error.problem_mark.line, 0, -1)
+        number = next((number for number in above if not _NOTHING.match(source.line(number))), 0)
+    line = source.line(number)
+    text = line.strip()
+    return Span(source, number, line.index(text) + 1, len(text)) if text and not _COLON_OF_KEY.search(line) else None
+
+
+_NOTHING = re.compile(r"\s*(#|$)")
+"""A line that is empty or a comment."""
+_COLON_OF_KEY = re.compile(r":(\s|$)")
 
 
 def _yaml_help(error: MarkedYAMLError) -> str:
@@ -132,7 +155,7 @@ def _yaml_help(error: MarkedYAMLError) -> str:
     if "undefined alias" in problem or "alias" in str(error.context):
         return 'a text that starts with "*" is an alias in YAML: write w*4, or quote the expression'
     if "mapping values are not allowed" in problem:
-        return 'a layer with modifiers below it ends in a colon: "- ReLU:"; a text with ": " in it needs quotes'
+        return 'what stands beside a layer starts below its first letter; a text with ": " in it needs quotes'
     if "found character" in problem and "cannot start any token" in problem:
         return "quote the text"
     return ""
