@@ -57,7 +57,7 @@ def main() -> None:
     except SystemExit as ended:
         code = ended.code
     except CnnprofError as error:
-        print(full(error), file=sys.stderr)
+        print(full(error, getattr(sys.stderr, "encoding", "utf-8")), file=sys.stderr)
         code = error.exit_code
     except BrokenPipeError:
         code = _PIPE_CLOSED

@@ -95,23 +95,27 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     return f'did you mean "{by_lower[near[0]]}"?' if near else ""
 
 
-def full(error: CnnprofError) -> str:
-    """The error as a person reads it: where, what, the line with a caret under the piece, the way there, a suggestion."""
+def full(error: CnnprofError, encoding: str = "utf-8") -> str:
+    """The error as a person reads it: where, what, the line with a caret under the piece, the way there, a suggestion.
+
+    `encoding` is that of the stream: what it lacks is escaped here, as stderr would do, so that the caret is where it should be.
+    """
     if not isinstance(error, SpecError):
-        return _printable(f"error: {error}")
+        return _printable(f"error: {error}", encoding)
     place = f"{error.span}: " if error.span else ""
     lines = [f"{place}error[{error.code}] {error.message}"]
     if error.span and (text := error.span.source.line(error.span.line)).strip():
-        lines += _excerpt(text, error.span)
+        lines += _excerpt(text, error.span, encoding)
     lines += _way(error.frames)
     if error.help:
         lines.append(f"  help: {error.help}")
-    return _printable("\n".join(lines))
+    return _printable("\n".join(lines), encoding)
 
 
-def _printable(text: str) -> str:
-    """The text without what moves a cursor: names come from files that anyone may have written."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+def _printable(text: str, encoding: str) -> str:
+    """The text without what moves a cursor, as names come from files that anyone may have written, and as it is encoded."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 _FRAMES = 8
@@ -131,13 +135,15 @@ _EXCERPT = 100
 """Characters of a source line that are shown: more would wrap, and the caret would point at nothing."""
 
 
-def _excerpt(text: str, span: Span) -> list[str]:
+def _excerpt(text: str, span: Span, encoding: str) -> list[str]:
+    from rich.cells import cell_len
+
     start = 0 if span.column + span.width <= _EXCERPT else max(0, span.column - _EXCERPT // 2)
     shown = text.expandtabs(1)[start : start + _EXCERPT]
-    shown = "".join(c if c.isprintable() else "?" for c in shown)
-    gutter = f"{span.line} | "
-    width = max(1, min(span.width, len(shown) - (span.column - 1 - start)))
-    return [f"  {gutter}{shown}", " " * (2 + len(gutter) + span.column - 1 - start) + "^" * width]
+    first = span.column - 1 - start
+    before, piece = (cell_len(_printable(part, encoding)) for part in (shown[:first], shown[first : first + span.width]))
+    gutter = f"  {span.line} | "
+    return [f"{gutter}{shown}", " " * (len(gutter) + before) + "^" * max(1, piece)]
 
 
 def concise(error: CnnprofError) -> str:

@@ -172,6 +172,13 @@ def test_wrong_input_is_told_on_stderr(arguments: list[str], message: str, tmp_p
     assert "Traceback" not in result.stderr
 
 
+def test_the_caret_stands_below_the_piece_where_characters_are_escaped(tmp_path: Path) -> None:
+    (tmp_path / "net.yaml").write_text('input: 3x8x8\nabout: {title: "größe 層", year: [a]}\nlayers: [ReLU]\n', encoding="utf-8")
+    line, caret = run("summarize", "net.yaml", cwd=tmp_path, LC_ALL="C", PYTHONIOENCODING="ascii").stderr.splitlines()[1:3]
+    assert line == r"""  2 | about: {title: "gr\xf6\xdfe \u5c64", year: [a]}"""
+    assert caret == " " * line.index("[") + "^"
+
+
 def test_a_stream_that_cannot_be_written_is_told() -> None:
     for redirection in ("> /dev/full", ">&-"):
         done = subprocess.run(
