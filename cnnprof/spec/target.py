@@ -53,6 +53,7 @@ class SavedTarget:
 
 Target: TypeAlias = SpecTarget | CodeTarget | SavedTarget
 
+_PYTHON_FILE = re.compile(r"(.+)\.py(?:::?(.+))?")
 _CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -61,6 +62,9 @@ def find(text: str) -> Target:
 
     Raises UsageError for a name that nothing has, SpecError for a file that cannot be read.
     """
+    if python := _PYTHON_FILE.fullmatch(text):
+        file, attribute = python.groups("Net")
+        raise UsageError(f'"{text}": Python code is named as it is imported, in its folder {Path(file).name}:{attribute}')
     if _CODE.fullmatch(text):
         module, _, attribute = text.partition(":")
         return CodeTarget(module, attribute)
