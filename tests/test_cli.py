@@ -162,6 +162,7 @@ def test_output_file(tmp_path: Path) -> None:
         (["summarize"], "TARGET"),
         (["sumarize", "lenet"], "summarize"),
         (["show", "alexnett"], 'did you mean "alexnet"'),
+        (["show", "here/net.yaml"], 'show prints bundled networks only, which `cnnprof list` names, and "here/net.yaml" is a file'),
         (["summarize", "nets.py"], '"nets.py": Python code is named as it is imported, in its folder nets:Net'),
         (["summarize", "nets.py:make"], "is named as it is imported, in its folder nets:make"),
         (["summarize", "./vision/nets.py::make"], "is named as it is imported, in its folder nets:make"),

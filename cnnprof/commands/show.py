@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from cnnprof.commands.options import BundledName
+from cnnprof.errors import UsageError
 from cnnprof.spec import library
+from cnnprof.spec.target import SUFFIXES
 
 
 def show(name: BundledName) -> None:
     """Print the YAML of a bundled network, to start one's own from."""
+    if not library.knows(name) and (name.endswith(SUFFIXES) or Path(name).is_file()):
+        raise UsageError(f'show prints bundled networks only, which `cnnprof list` names, and "{name}" is a file')
     entry = library.find(name)
     sys.stdout.write(entry.path.read_text(encoding="utf-8"))
     if entry.variant and entry.variant != next(iter(library.load(entry).variants)):
