@@ -166,6 +166,7 @@ def test_output_file(tmp_path: Path) -> None:
         (["summarize", "nets.py"], '"nets.py": Python code is named as it is imported, in its folder nets:Net'),
         (["summarize", "nets.py:make"], "is named as it is imported, in its folder nets:make"),
         (["summarize", "./vision/nets.py::make"], "is named as it is imported, in its folder nets:make"),
+        (["compare", "lenet@1x", "lenet"], 'error: the "@" of lenet@1x takes a shape without the batch dimension, 3x224x224'),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

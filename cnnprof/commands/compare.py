@@ -12,7 +12,7 @@ from cnnprof.commands.output import Output, measuring
 from cnnprof.errors import UsageError
 from cnnprof.render.comparison import write
 from cnnprof.spec import target
-from cnnprof.spec.input import parse_option
+from cnnprof.spec.input import InputOption, parse_option
 
 
 class By(str, Enum):
@@ -52,13 +52,12 @@ def compare(
     profiles = []
     with measuring():
         for one, (_, own) in zip(found, named, strict=True):
-            inputs = (parse_option(own),) if own is not None else shared
-            profiles.append(profile_of(one, Conditions(inputs, batch, values, dtype.value, retained=True)))
+            profiles.append(profile_of(one, Conditions(own or shared, batch, values, dtype.value, retained=True)))
     made = compared(profiles, by.value)
     where.send(lambda file: write(made, file, where.format, metric, every))
 
 
-def _with_input(text: str) -> tuple[str, str | None]:
-    """`alexnet@3x227x227` as the target and its input, None where there is none."""
+def _with_input(text: str) -> tuple[str, tuple[InputOption, ...]]:
+    """`alexnet@3x227x227` as the target and its input, where it has one."""
     name, at, shape = text.rpartition("@")
-    return (name, shape) if at else (text, None)
+    return (name, (parse_option(shape, f'the "@" of {text}'),)) if at else (text, ())

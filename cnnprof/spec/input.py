@@ -24,12 +24,12 @@ class InputOption:
     """None: the network's."""
 
 
-def parse_option(text: str) -> InputOption:
-    """`3x224x224`, `ids=128:int64`. Raises UsageError for anything else."""
+def parse_option(text: str, place: str = "--input") -> InputOption:
+    """`3x224x224`, `ids=128:int64`. Raises UsageError for anything else; `place` is where the user wrote it."""
     match = _OPTION.fullmatch(text)
     shape = parse_input(match["shape"]) if match else None
     if match is None or shape is None or 0 in shape:
-        raise UsageError(f'--input takes a shape without the batch dimension, 3x224x224 or ids=128:int64, not "{text}"')
+        raise UsageError(f'{place} takes a shape without the batch dimension, 3x224x224 or ids=128:int64, not "{text}"')
     if match["dtype"] and match["dtype"] not in TYPES:
         advice = did_you_mean(match["dtype"], TYPES) or f"there are: {', '.join(TYPES)}"
         raise UsageError(f'there is no type "{match["dtype"]}" for an input; {advice}')
