@@ -447,3 +447,86 @@ def test_an_update_warns_of_figures_that_are_not_what_they_seem(tmp_path: Path, 
     monkeypatch.syspath_prepend(Path(__file__).parent)
     told = run("test_memory_command:Mixed", "--input", "3x8x8", "--update", cwd=tmp_path).stderr
     assert told.startswith("warning: test_memory_command:Mixed: autocast does nothing on the meta device")
+
+
+# code of users
+
+EXITING = """
+import sys
+from torch import nn
+
+class Made(nn.Module):
+    def __init__(self):
+        super().__init__()
+        sys.exit(3)
+
+class Called(nn.Module):
+    def forward(self, x):
+        sys.exit("bye")
+
+class Trained(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        if self.training:
+            raise SystemExit
+        return self.fc(x)
+"""
+
+
+def test_code_that_exits_is_told_and_the_rest_is_checked(project: Path) -> None:
+    (project / "exiting.py").write_text(EXITING)
+    (project / "exiting_at_once.py").write_text("import sys\nsys.exit()\n")
+    path = project / lock.NAME
+    data = json.loads(path.read_text())
+    names = ("exiting:Made", "exiting:Called", "exiting:Trained", "exiting_at_once:Net")
+    data["networks"] |= dict.fromkeys(names, data["networks"]["net.yaml"] | {"input": ["4"]})
+    path.write_text(json.dumps(data))
+    result = run(cwd=project)
+    assert result.returncode == 2
+    assert result.stdout.endswith("2 passed, 0 failed, 4 not checked\n")
+    for call in ("(3) at exiting.py:8", "('bye') at exiting.py:12", "() at exiting.py:21", "() at exiting_at_once.py:2"):
+        assert f"the network's code calls sys.exit{call}" in result.stdout
+
+
+SETTING = """
+import os
+import torch
+from torch import nn
+
+def set_everything():
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    os.chdir("/")
+
+set_everything()
+torch.set_default_device("cuda")
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+        set_everything()
+
+    def forward(self, x):
+        set_everything()
+        return self.fc(x)
+
+class Plain(nn.Linear):
+    def __init__(self):
+        super().__init__(4, 2)
+        assert torch.is_grad_enabled()
+"""
+
+
+def test_what_the_code_of_one_network_sets_changes_no_other(tmp_path: Path) -> None:
+    """Nor where the lock is written."""
+    (tmp_path / "setting.py").write_text(SETTING)
+    for name, targets in {"alone": ["setting:Plain"], "after": ["setting:Net", "setting:Plain"]}.items():
+        done = process(*targets, "--input", "4", "--lock", f"{name}.lock", "--update", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    alone, after = (lock.read(tmp_path / f"{name}.lock")["setting:Plain"] for name in ("alone", "after"))
+    assert after == alone
+    assert after.totals["model_bytes"] == 4 * (4 * 2 + 2)

@@ -249,6 +249,12 @@ def wrong(width):
 def failing():
     raise ValueError("no")
 
+class Settings:
+    @property
+    def net(self):
+        raise ValueError("not yet")
+
+SETTINGS = Settings()
 LIMIT = 3
 """
 
@@ -282,6 +288,8 @@ def test_what_the_users_code_prints_is_no_part_of_the_result(command: tuple[str,
         ("printing:LIMIT.other", '"printing" has no "LIMIT.other"; it has neither modules nor functions'),
         ("printing:other", '"printing" has no "other"; it has Net, wrong, failing'),
         ("broken:Net", 'importing "broken" failed at broken.py:1: SyntaxError'),
+        ("printing:SETTINGS.net", 'looking up "printing:SETTINGS.net" failed at printing.py:23: ValueError: not yet'),
+        ("printing_more:Net", 'importing "printing_more" failed at printing_more.py:1: ModuleNotFoundError: No module named'),
         ("nowhere:Net", 'there is no Python module "nowhere" on the path or in this folder'),
     ],
     ids=lambda value: value if ":" in value and " " not in value else "",
@@ -289,6 +297,7 @@ def test_what_the_users_code_prints_is_no_part_of_the_result(command: tuple[str,
 def test_an_error_of_the_users_code_names_the_users_line(target: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "printing.py").write_text(PRINTING)
     (tmp_path / "broken.py").write_text("class Net(:\n")
+    (tmp_path / "printing_more.py").write_text("import printing_\n")
     done = run("summarize", target, "--input", "4", cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr

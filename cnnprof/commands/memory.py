@@ -56,12 +56,13 @@ def memory(
     values = targets.settings(settings or [])
     found = targets.find(target)
     # Only now, when what can be checked without torch is right.
+    from cnnprof.nets.guest import guest
     from cnnprof.profiling.resolve import Conditions, subject_of
     from cnnprof.profiling.timeline import kept_by, timeline
     from cnnprof.render.memory import write
 
     asked = options.optimizer_of(training or explain is not None, optimizer)
-    with measuring():
+    with measuring(), guest():
         subject = subject_of(found, Conditions(inputs, batch, values, dtype.value))
         made = timeline(subject.module, subject.given, subject.name, asked)
     explained = kept_by(made, explain) if explain is not None else None

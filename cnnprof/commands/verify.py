@@ -79,13 +79,14 @@ def verify(
         if memory:
             # torch's profiler, which tells what the allocator does, writes to stderr that it starts and stops.
             os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+        from cnnprof.nets.guest import guest
         from cnnprof.profiling.resolve import Conditions
 
         conditions = Conditions(inputs, batch, values, dtype.value)
         verified = (
             partial(_memory, optimizer=(optimizer or options.Optimizer.sgd).value, device=device or "cpu") if memory else _products
         )
-        with measuring():
+        with measuring(), guest():
             emit, passed = verified(found, conditions, where.format, notify)
     where.send(emit)
     if not passed:

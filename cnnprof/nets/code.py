@@ -16,6 +16,7 @@ from torch import nn
 
 from cnnprof.errors import UsageError, did_you_mean
 from cnnprof.nets.blame import line_of
+from cnnprof.nets.guest import settings_kept
 from cnnprof.operators import MetaMode
 from cnnprof.spec.target import CodeTarget
 
@@ -27,7 +28,7 @@ def module_of(target: CodeTarget, settings: Mapping[str, Any], device: str = "me
     `device="cpu"`. Raises UsageError where there is no such object, where the code fails, and where it gives something else.
     """
     found = _find(target)
-    text = f"{target.module}:{target.attribute}"
+    text = target.text
     if isinstance(found, nn.Module):
         if settings:
             raise UsageError(f'"{text}" is a module already, so --set has nothing to set')
@@ -45,23 +46,32 @@ def _find(target: CodeTarget) -> Any:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        found: Any = import_module(target.module)
+        with settings_kept():  # a module is imported once: a second target in it shall find the same settings as the first
+            found: Any = import_module(target.module)
     except ModuleNotFoundError as error:
-        if error.name and target.module.startswith(error.name):
+        if error.name and f"{target.module}.".startswith(f"{error.name}."):
             raise UsageError(f'there is no Python module "{target.module}" on the path or in this folder') from None
         raise UsageError(_failed(f'importing "{target.module}"', error)) from error
     except Exception as error:
         raise UsageError(_failed(f'importing "{target.module}"', error)) from error
     for part in target.attribute.split("."):
-        if not hasattr(found, part):
-            raise UsageError(f'"{target.module}" has no "{target.attribute}"; {did_you_mean(part, _public(found)) or _has(found)}')
-        found = getattr(found, part)
+        found = _attribute(found, part, target)
     return found
+
+
+def _attribute(found: Any, name: str, target: CodeTarget) -> Any:
+    try:
+        return getattr(found, name)
+    except AttributeError:
+        advice = did_you_mean(name, _public(found)) or _has(found)
+        raise UsageError(f'"{target.module}" has no "{target.attribute}"; {advice}') from None
+    except Exception as error:  # what a property raises
+        raise UsageError(_failed(f'looking up "{target.text}"', error)) from error
 
 
 def _has(found: Any) -> str:
     """`it has Net, make_net`: what could be a target."""
-    own = [name for name in _public(found) if _makes_nets(getattr(found, name, None))]
+    own = [name for name in _public(found) if _makes_nets(inspect.getattr_static(found, name, None))]
     return f"it has {', '.join(own[:12])}{' …' if len(own) > 12 else ''}" if own else "it has neither modules nor functions"
 
 
@@ -76,7 +86,7 @@ def _makes_nets(value: Any) -> bool:
 def _made(maker: Any, settings: Mapping[str, Any], text: str, device: str) -> Any:
     if device == "meta":
         # Whatever it is that needs data fails.
-        with suppress(Exception), torch.device("meta"), MetaMode():
+        with suppress(Exception, SystemExit), torch.device("meta"), MetaMode():
             return maker(**settings)
     try:
         inspect.signature(maker).bind(**settings)

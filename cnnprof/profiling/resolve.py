@@ -11,6 +11,7 @@ from torch import nn
 
 from cnnprof.errors import Span, UsageError
 from cnnprof.nets.code import module_of
+from cnnprof.nets.guest import guest
 from cnnprof.nets.targets import network
 from cnnprof.profiling.inputs import Given, given_for
 from cnnprof.profiling.profile import PRODUCTS, Profile
@@ -72,7 +73,8 @@ def profile_of(target: Target, conditions: Conditions) -> Profile:
             options = "--input, --batch, --set, --dtype, --convention, --training"
             raise UsageError(f'"{target.name}" is a saved profile: {options} cannot change it')
         return read_profile(target.source)
-    return subject_of(target, conditions).profile(conditions)
+    with guest():
+        return subject_of(target, conditions).profile(conditions)
 
 
 def subject_of(target: Target, conditions: Conditions) -> Subject:
@@ -95,7 +97,7 @@ def _of_spec(target: SpecTarget, conditions: Conditions) -> Subject:
 def _of_code(target: CodeTarget, conditions: Conditions) -> Subject:
     module = module_of(target, {name: plain(argument) for name, argument in conditions.settings.items()})
     if not conditions.inputs:
-        raise UsageError(f"{target.module}:{target.attribute} does not say what it is given: --input 3x224x224")
+        raise UsageError(f"{target.text} does not say what it is given: --input 3x224x224")
     dtype: torch.dtype = getattr(torch, conditions.dtype)
     if dtype != torch.float32:
         module = module.to(dtype)

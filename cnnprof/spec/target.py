@@ -38,6 +38,11 @@ class CodeTarget:
         """The last part of what was typed."""
         return self.attribute.rpartition(".")[2]
 
+    @property
+    def text(self) -> str:
+        """What was typed."""
+        return f"{self.module}:{self.attribute}"
+
 
 @dataclass(frozen=True, slots=True)
 class SavedTarget:
