@@ -184,14 +184,56 @@ def test_the_caret_stands_below_the_piece_where_characters_are_escaped(tmp_path:
     assert caret == " " * line.index("[") + "^"
 
 
-def test_a_stream_that_cannot_be_written_is_told() -> None:
-    for redirection in ("> /dev/full", ">&-"):
-        done = subprocess.run(
-            f"{sys.executable} -m cnnprof summarize lenet {redirection}", shell=True, stderr=subprocess.PIPE, text=True, check=False
-        )
+WRITING = ("list", "show alexnet", "schema", "--help", "--version", "summarize lenet", "memory lenet", "check")
+
+
+def shell(command: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, shell=True, cwd=folder, env=os.environ | environ, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a lock that passes."""
+    folder = tmp_path_factory.mktemp("locked")
+    assert run("check", "lenet", "--update", cwd=folder).returncode == 0
+    return folder
+
+
+@pytest.mark.parametrize("arguments", WRITING)
+def test_a_stream_that_cannot_be_written_is_told(arguments: str, locked: Path) -> None:
+    for redirection, message in {"> /dev/full": "No space left on device", ">&-": "standard output is closed"}.items():
+        done = shell(f"{sys.executable} -m cnnprof {arguments} {redirection}", locked)
         assert done.returncode == 2
         assert done.stderr.startswith("error: ")
+        assert message in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", WRITING)
+def test_nobody_has_to_read_the_errors(arguments: str, locked: Path) -> None:
+    silent = shell(f"{sys.executable} -m cnnprof {arguments} 2>&-", locked)
+    assert (silent.returncode, silent.stdout) == (0, shell(f"{sys.executable} -m cnnprof {arguments}", locked).stdout)
+    wrong = shell(f"{sys.executable} -m cnnprof summarize nothing 2>&-", locked)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+
+
+def test_a_closed_stdout_is_no_matter_where_a_file_is_written(tmp_path: Path) -> None:
+    assert shell(f"{sys.executable} -m cnnprof summarize lenet -o net.json >&- 2>&-", tmp_path).returncode == 0
+    assert json.loads((tmp_path / "net.json").read_text())["network"] == "lenet"
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [*WRITING, "check nothing 2>&1"])
+def test_a_closed_pipe_is_neither_an_error_nor_a_failed_check(arguments: str, buffered: str, locked: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = f"{sys.executable} -m cnnprof {arguments}"
+    environ = os.environ | {"PYTHONUNBUFFERED": buffered}
+    done = subprocess.run(command, shell=True, cwd=locked, env=environ, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_output_goes_through_links_and_keeps_the_mode(tmp_path: Path) -> None:

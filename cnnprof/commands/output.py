@@ -21,9 +21,6 @@ from cnnprof.render.view import View
 @contextmanager
 def measuring() -> Iterator[None]:
     """While the code of users runs: what it prints goes to stderr, for stdout is the result's."""
-    if sys.stderr is None:
-        yield
-        return
     with redirect_stdout(sys.stderr):
         yield
 
@@ -57,8 +54,6 @@ class Output:
     def send(self, emit: Callable[[TextIO], None]) -> None:
         """Writes what `emit` writes: to a file through a neighbour of it, so that a failure leaves the old one."""
         if self.path is None:
-            if sys.stdout is None:
-                raise UsageError("standard output is closed")
             emit(sys.stdout)
             return
         text = StringIO()
