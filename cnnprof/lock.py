@@ -10,11 +10,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cnnprof import given_json as given
 from cnnprof.errors import CnnprofError, Source, Span, SpecError, UsageError, did_you_mean
 from cnnprof.profiling.profile import Cost, Profile
+from cnnprof.spec.input import FLOATS
 from cnnprof.spec.reader import read_file
 
 NAME = "cnnprof.lock"
@@ -160,11 +163,9 @@ def read(path: Path) -> dict[str, Locked]:
             advice = f"settle the merge, or: {theirs} && cnnprof check{_option(path)} --update"
             raise SpecError("lock", "the lock has conflict markers of a merge", Span(source, number, 1, 7), advice)
     try:
-        data = json.loads(source.text, object_pairs_hook=_once)
-    except json.JSONDecodeError as error:
-        raise SpecError("lock", f"the lock is damaged: {error.msg}", Span(source, error.lineno, error.colno), anew) from None
-    except (ValueError, RecursionError) as error:
-        raise SpecError("lock", f"the lock is damaged: {error}", Span(source, 1, 1), anew) from None
+        data = given.loads(source)
+    except given.DamagedError as error:
+        raise SpecError("lock", f"the lock is damaged: {error}", Span(source, error.line, error.column), anew) from None
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, int) or version < 1:
         raise SpecError("lock", "the lock is damaged: it has no schema_version", Span(source, 1, 1), anew)
@@ -178,32 +179,29 @@ def read(path: Path) -> dict[str, Locked]:
     return {name: _locked(name, entry, source, anew) for name, entry in networks.items()}
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = next((key for key in keys if keys.count(key) > 1), None)
-    if twice is not None:
-        raise ValueError(f'"{twice}" stands twice')
-    return dict(pairs)
-
-
 def _line_of(source: Source, text: str, after: int = 1) -> int:
-    return next((number for number, line in enumerate(source.lines, 1) if number >= after and text in line), 1)
+    return next((number for number, line in enumerate(source.lines, 1) if number >= after and text in line), after)
 
 
 def _locked(name: str, entry: Any, source: Source, anew: str) -> Locked:
     span = Span(source, _line_of(source, json.dumps(name)), 1)
     try:
+        given.text(name)
+        found = given.table_of(given.anything)(entry)
         made = Locked(
-            tuple(str(text) for text in entry["input"]),
-            _whole("batch", entry["batch"]),
-            str(entry["dtype"]),
-            tuple(str(text) for text in entry.get("set", [])),
-            {key: _whole(key, value) for key, value in entry["totals"].items()},
-            {path: {key: _whole(key, value) for key, value in figures.items()} for path, figures in entry["layers"].items()},
-            {key: _whole(key, value) for key, value in entry.get("max", {}).items()},
+            given.field(found, "input", _TEXTS),
+            given.field(found, "batch", partial(given.whole, least=1)),
+            given.field(found, "dtype", given.one_of(FLOATS)),
+            given.field(found, "set", _TEXTS, ()),
+            given.field(found, "totals", _FIGURES),
+            given.field(found, "layers", given.table_of(_FIGURES)),
+            given.field(found, "max", _FIGURES, {}),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SpecError("lock", f'the lock is damaged: "{name}" has no usable {error}', span, anew) from None
+    except given.DamagedError as error:
+        line = span.line
+        for key in reversed(error.keys):
+            line = _line_of(source, json.dumps(key), line)
+        raise SpecError("lock", f"the lock is damaged: {json.dumps(name)}: {error}", Span(source, line, 1), anew) from None
     for key in entry:
         if key not in _ENTRY:
             advice = did_you_mean(key, _ENTRY) or f"there are {', '.join(_ENTRY)}"
@@ -219,10 +217,8 @@ def _locked(name: str, entry: Any, source: Source, anew: str) -> Locked:
 _ENTRY = ("input", "batch", "dtype", "set", "totals", "layers", "max")
 
 
-def _whole(key: str, value: Any) -> int:
-    if type(value) is not int:
-        raise ValueError(f"number for {key}: {value!r}")
-    return value
+_TEXTS = given.list_of(given.text)
+_FIGURES = given.table_of(given.whole)
 
 
 def text_of(networks: Mapping[str, Locked]) -> str:

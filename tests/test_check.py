@@ -218,6 +218,13 @@ def test_a_lock_is_a_file(project: Path) -> None:
         assert f"--lock {project / lock.NAME}" in result.stderr
 
 
+def entries(text: str, **changed: object) -> str:
+    """The lock with these values in the entry of lenet5."""
+    data = json.loads(text)
+    data["networks"]["lenet5"] |= changed
+    return json.dumps(data)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -229,6 +236,21 @@ def test_a_lock_is_a_file(project: Path) -> None:
         (lambda text: "", "damaged"),
         (lambda text: "[]", "schema_version"),
         (lambda text: text.replace('"output_bytes"', '"ouput_bytes"'), "did you mean"),
+        (
+            lambda text: text.replace('"float32"', '"float99"', 1),
+            '"lenet5": dtype: "float99" is none of float32, float16, bfloat16',
+        ),
+        (lambda text: text.replace('"float32"', '["float32"]', 1), '"lenet5": dtype: a list is none of float32'),
+        (lambda text: text.replace("61706", "1" + "0" * 400), '"lenet5": totals.params: so large a number is no whole number'),
+        (lambda text: text.replace("61706", "1" * 5000), "a number has more digits than Python reads"),
+        (lambda text: text.replace("lenet5", "\\ud800"), '"\\ud800" has half of a character'),
+        (lambda text: text.replace('"batch": 1', '"batch": 0', 1), '"lenet5": batch: 0 is no whole number from 1 on'),
+        (lambda text: text.replace('"batch": 1,', '"batch": 1, "max": [1],', 1), '"lenet5": max: a list is no object'),
+        (lambda text: entries(text, totals=3), '"lenet5": totals: 3 is no object'),
+        (lambda text: entries(text, layers=[]), '"lenet5": layers: a list is no object'),
+        (lambda text: entries(text, input="3x2x2"), '"lenet5": input: "3x2x2" is no list'),
+        (lambda text: entries(text, set=[1]), '"lenet5": set[0]: 1 is no text'),
+        (lambda text: json.dumps({"schema_version": 1, "networks": {"lenet5": 3}}), '"lenet5": 3 is no object'),
         (lambda text: text.replace('"batch": 1,', '"batch": 1, "maxx": {"params": 1},', 1), 'did you mean "max"?'),
     ],
 )
@@ -243,6 +265,15 @@ def test_a_lock_that_cannot_be_trusted_is_refused_with_its_line(project: Path, d
         assert message in result.stderr
         assert f"{lock.NAME}:" in result.stderr
         assert path.read_text() == before
+
+
+def test_a_damaged_value_is_told_on_its_line(project: Path) -> None:
+    path = project / lock.NAME
+    lines = path.read_text().splitlines()
+    number = next(number for number, line in enumerate(lines) if line.endswith(": 61706,"))
+    lines[number] = lines[number].replace("61706", "-61706")
+    path.write_text("\n".join(lines))
+    assert f"{lock.NAME}:{number + 1}:1: error[lock] the lock is damaged: " in run(cwd=project).stderr
 
 
 def test_what_cannot_be_measured_is_told_and_the_rest_is_checked(project: Path) -> None:

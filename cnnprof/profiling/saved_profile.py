@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+import re
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, replace
 from fractions import Fraction
-from typing import Any
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
+from cnnprof import given_json as given
 from cnnprof.errors import Source, Span, SpecError
+from cnnprof.given_json import DamagedError, field, list_of, optional, text, whole
 from cnnprof.profiling.memory import Peak, Split, Training
 from cnnprof.profiling.profile import PRODUCTS, Cost, Layer, Profile, Shape
 from cnnprof.render.conventions import CONVENTIONS
 
 _VERSION = 1
 
+_DEEPEST = 300
+"""Containers in containers that are read: nothing that goes down them runs out of stack."""
+
 
 def read_profile(source: Source) -> Profile:
     """The profile in a JSON text. Raises SpecError where it is none, or one of a version that is not known."""
     try:
-        data = json.loads(source.text)
-    except json.JSONDecodeError as error:
-        raise SpecError("profile", error.msg, Span(source, error.lineno, error.colno)) from None
-    except RecursionError:
-        raise SpecError("profile", "nested too deeply", Span(source, 1, 1)) from None
+        data = given.loads(source)
+    except DamagedError as error:
+        raise SpecError("profile", str(error), Span(source, error.line, error.column)) from None
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != _VERSION:
         if isinstance(data, list):
@@ -33,89 +39,145 @@ def read_profile(source: Source) -> Profile:
         raise SpecError("profile", f"{source.name} is no profile that can be read: {what}", Span(source, 1, 1), advice)
     try:
         return _profile(data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SpecError(
-            "profile", f"{source.name} is a damaged profile: {type(error).__name__} {error}", Span(source, 1, 1)
-        ) from None
+    except DamagedError as error:
+        raise SpecError("profile", f"{source.name} is a damaged profile: {error}", Span(source, 1, 1)) from None
 
 
 def _profile(data: dict[str, Any]) -> Profile:
-    leaves = [_leaf(row, number) for number, row in enumerate(data["layers"])]
-    containers = sorted(data.get("containers", []), key=lambda entry: (entry["first"], entry["depth"]))
-    if not containers:
-        root = leaves[0] if len(leaves) == 1 else Layer("", str(data["network"]), "", 0, (), (), children=tuple(leaves))
-    else:
-        root = _tree(containers.pop(0), containers, leaves)
-    convention = data.get("convention", PRODUCTS)
-    if convention not in CONVENTIONS:
-        raise ValueError(f'has an unknown convention "{convention}"')
-    named = str(data["network"]), _shapes(data["input"]), int(data["batch"]), str(data["dtype"])
-    retained = data["totals"].get("retained_bytes") is not None
-    peak, training = _peak(data.get("inference_peak")), _training(data.get("training"))
-    return Profile(*named, root, convention, peak, retained, training, caveats=tuple(data.get("caveats", ())))
+    rows = field(data, "layers", list_of(_object))
+    leaves = [given.at(f"layers[{number}]", partial(_leaf, number=number), row) for number, row in enumerate(rows)]
+    containers: tuple[_Container, ...] = field(data, "containers", list_of(_container), ())
+    network = field(data, "network", text)
+    retained = field(field(data, "totals", _object), "retained_bytes", optional(whole), None) is not None
+    return Profile(
+        network,
+        field(data, "input", _shapes),
+        field(data, "batch", partial(whole, least=1)),
+        field(data, "dtype", text),
+        _root(network, leaves, containers),
+        field(data, "convention", given.one_of(list(CONVENTIONS)), PRODUCTS),
+        field(data, "inference_peak", optional(_made(Peak)), None),
+        retained,
+        field(data, "training", optional(_made(Training)), None),
+        caveats=field(data, "caveats", _TEXTS, ()),
+    )
 
 
-def _peak(data: dict[str, Any] | None) -> Peak | None:
-    return Peak(**data) if data else None
+def _made(kind: Any) -> Callable[[Any], Any]:
+    """What makes one of the dataclasses of figures from an object with its fields."""
 
+    def made(value: Any) -> Any:
+        found = _object(value)
+        wanted = [one for one in fields(kind) if one.name in found or one.default is MISSING]
+        return kind(**{one.name: field(found, one.name, _OF_TYPE[str(one.type)]) for one in wanted})
 
-def _training(data: dict[str, Any] | None) -> Training | None:
-    if not data:
-        return None
-    splits = {key: Split(**data[key]) for key in ("live_after_forward", "at_peak")}
-    return Training(**{**data, **splits, "peak": Peak(**data["peak"]), "deviations": tuple(data["deviations"])})
+    return made
 
 
 def _leaf(row: dict[str, Any], number: int) -> Layer:
     keys = ("params", "trainable_params", "products", "output_bytes", "param_bytes", "buffer_bytes")
-    params, trainable, products, output_bytes, param_bytes, buffer_bytes = (int(row[key]) for key in keys)
-    cost = Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, tuple(row["unknown"]))
-    cost = replace(cost, retained_bytes=int(row.get("retained_bytes") or 0), peak_bytes=int(row.get("peak_bytes") or 0))
-    if row["path"] is None:  # the rows that --top left out
-        return Layer(f"others{number}", f"({row['others']} others)", "", 1, (), (), cost)
-    shapes = _shapes(row["input_shape"]), _shapes(row["output_shape"])
-    arithmetic = _lists(row.get("param_shapes", [])), _lists(row.get("product_terms", []))  # the first profiles had none
-    named = row["path"], row["kind"], row["arguments"], int(row["depth"])
-    return Layer(*named, *shapes, cost, *arithmetic, note=row["note"], **_fields(row))
+    params, trainable, products, output_bytes, param_bytes, buffer_bytes = (field(row, key, whole) for key in keys)
+    cost = Cost(
+        *(params, trainable, products, output_bytes, param_bytes, buffer_bytes),
+        field(row, "unknown", _TEXTS),
+        field(row, "retained_bytes", optional(whole), None) or 0,
+        field(row, "peak_bytes", optional(whole), None) or 0,
+    )
+    if field(row, "path", optional(text)) is None:  # the rows that --top left out
+        return Layer(f"others{number}", f"({field(row, 'others', whole)} others)", "", 1, (), (), cost)
+    return replace(
+        _layer(row),
+        cost=cost,
+        param_shapes=field(row, "param_shapes", _LISTS, ()),  # the first profiles had none
+        product_terms=field(row, "product_terms", _LISTS, ()),
+        note=field(row, "note", text),
+    )
 
 
-def _tree(entry: dict[str, Any], waiting: list[dict[str, Any]], leaves: list[Layer]) -> Layer:
-    """The container with the leaves from its first on, as many as it says; those inside it are taken off `waiting`."""
+def _layer(entry: dict[str, Any]) -> Layer:
+    """What rows and containers have in common. The first profiles had neither receptive fields nor strides."""
+    return Layer(
+        field(entry, "path", text),
+        field(entry, "kind", text),
+        field(entry, "arguments", text),
+        field(entry, "depth", partial(whole, most=_DEEPEST)),
+        field(entry, "input_shape", _shapes),
+        field(entry, "output_shape", _shapes),
+        receptive_field=field(entry, "receptive_field", optional(list_of(_size)), None),
+        stride=field(entry, "stride", optional(list_of(_number)), None),
+    )
+
+
+class _Container(NamedTuple):
+    """A layer that holds others, and the range of their rows."""
+
+    first: int
+    stop: int
+    layer: Layer
+
+
+def _container(value: Any) -> _Container:
+    entry = _object(value)
+    first = field(entry, "first", whole)
+    return _Container(first, first + field(entry, "rows", partial(whole, least=1)), _layer(entry))
+
+
+def _root(network: str, leaves: Sequence[Layer], containers: Sequence[_Container]) -> Layer:
+    if not leaves:
+        raise DamagedError("layers: there are none")
+    if not containers:
+        return leaves[0] if len(leaves) == 1 else Layer("", network, "", 0, (), (), children=tuple(leaves))
+    waiting = deque(sorted(containers, key=lambda one: (one.first, one.layer.depth)))
+    root = _tree(waiting.popleft(), waiting, leaves)
+    if waiting:
+        raise DamagedError("containers: they are not inside one another")
+    return root
+
+
+def _tree(outer: _Container, waiting: deque[_Container], leaves: Sequence[Layer]) -> Layer:
+    """The container with the leaves in its range; those inside it are taken off `waiting`."""
+    if outer.stop > len(leaves):
+        raise DamagedError("containers: they have more rows than there are layers")
     children: list[Layer] = []
-    place, stop = int(entry["first"]), int(entry["first"]) + int(entry["rows"])
-    while place < stop:
-        inner = waiting[0] if waiting and waiting[0]["first"] == place and waiting[0]["depth"] > entry["depth"] else None
-        if inner is None:
+    place = outer.first
+    while place < outer.stop:
+        if waiting and waiting[0].first == place and waiting[0].layer.depth > outer.layer.depth:
+            inner = waiting.popleft()
+            children.append(_tree(inner, waiting, leaves))
+            place = inner.stop
+        else:
             children.append(leaves[place])
             place += 1
-        else:
-            children.append(_tree(waiting.pop(0), waiting, leaves))
-            place += int(inner["rows"])
-    shapes = _shapes(entry["input_shape"]), _shapes(entry["output_shape"])
-    named = entry["path"], entry["kind"], entry["arguments"], int(entry["depth"])
-    return Layer(*named, *shapes, children=tuple(children), **_fields(entry))
+    return replace(outer.layer, children=tuple(children))
 
 
-def _fields(entry: dict[str, Any]) -> dict[str, Any]:
-    """The receptive field and the stride of a row, as a layer takes them; the first profiles had none."""
-    size, stride = entry.get("receptive_field"), entry.get("stride")
-    return {
-        "receptive_field": None if size is None else tuple(value if value in (None, "all") else int(value) for value in size),
-        "stride": None if stride is None else tuple(value if value is None else _number(value) for value in stride),
-    }
+def _size(value: Any) -> int | Literal["all"] | None:
+    return value if value is None or value == "all" else whole(value)
 
 
-def _number(value: Any) -> int | Fraction:
+def _number(value: Any) -> int | Fraction | None:
     """A number, or the text of a fraction."""
-    number = Fraction(value)
-    return number.numerator if number.denominator == 1 else number
+    if isinstance(value, str) and re.fullmatch("-?[0-9]{1,18}/[1-9][0-9]{0,17}", value):
+        number = Fraction(value)
+        return number.numerator if number.denominator == 1 else number
+    return None if value is None else whole(value, least=-given.LARGEST)
 
 
 def _shapes(value: Any) -> tuple[Shape, ...]:
-    if not value:
+    """None, one, or a list of several."""
+    if value is None:
         return ()
-    return _lists(value if isinstance(value[0], list) else [value])
+    return _LISTS(value if value and isinstance(value, list) and isinstance(value[0], list) else [value])
 
 
-def _lists(value: list[list[int]]) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(int(size) for size in sizes) for sizes in value)
+_object = given.table_of(given.anything)
+_TEXTS = list_of(text)
+_LISTS = list_of(list_of(whole))
+_OF_TYPE: Mapping[str, Callable[[Any], Any]] = {
+    "int": partial(whole, least=-1),  # the event of a peak where nothing was allocated
+    "str": text,
+    "tuple[str, ...]": _TEXTS,
+    "Peak": _made(Peak),
+    "Split": _made(Split),
+}
+"""How a field of a dataclass is read, by its annotation."""

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from cnnprof.errors import UsageError, did_you_mean
 from cnnprof.spec.parser import parse_input
 
-TYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
+FLOATS = ("float32", "float16", "bfloat16", "float64")
+"""What parameters can be of."""
+TYPES = (*FLOATS, "int64", "int32", "int16", "int8", "uint8", "bool")
 
 _OPTION = re.compile(r"((?P<name>[A-Za-z_]\w*)=)?(?P<shape>[^:=]*)(:(?P<dtype>\w+))?")
 
