@@ -203,6 +203,25 @@ def test_an_extra_repr_that_reads_a_value() -> None:
     assert [(layer.kind, layer.arguments) for layer in found.layers] == [("Scaled", ""), ("ReLU", "")]
 
 
+def test_a_written_profile_says_the_same() -> None:
+    """Of numbers, which have no axes, and of containers that call themselves."""
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+        def forward(self, x: Tensor, again: bool = True) -> Tensor:
+            made: Tensor = self(self.linear(x), False).sum() if again else self.linear(x)
+            return made
+
+    found = cnnprof.profile(nn.Sequential(Twice()), (4,))
+    assert found.root.output_shapes == ((),)
+    assert "recursive" in str(found)
+    read = cnnprof.Profile.from_json(found.to_json())
+    assert (read, str(read)) == (found, str(found))
+
+
 def test_the_shape_of_one_sample() -> None:
     assert of_sample((8, 3, 5), 8) == (3, 5)
     assert of_sample((3, 8, 4, 5), 8) == (3, 4, 5)  # queries, keys and values before it

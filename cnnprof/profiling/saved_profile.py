@@ -90,12 +90,11 @@ def _leaf(row: dict[str, Any], number: int) -> Layer:
         cost=cost,
         param_shapes=field(row, "param_shapes", _LISTS, ()),  # the first profiles had none
         product_terms=field(row, "product_terms", _LISTS, ()),
-        note=field(row, "note", text),
     )
 
 
 def _layer(entry: dict[str, Any]) -> Layer:
-    """What rows and containers have in common. The first profiles had neither receptive fields nor strides."""
+    """What rows and containers have in common. The first profiles had no receptive fields, and no notes of containers."""
     return Layer(
         field(entry, "path", text),
         field(entry, "kind", text),
@@ -103,6 +102,7 @@ def _layer(entry: dict[str, Any]) -> Layer:
         field(entry, "depth", partial(whole, most=_DEEPEST)),
         field(entry, "input_shape", _shapes),
         field(entry, "output_shape", _shapes),
+        note=field(entry, "note", text, ""),
         receptive_field=field(entry, "receptive_field", optional(list_of(_size)), None),
         stride=field(entry, "stride", optional(list_of(_number)), None),
     )

@@ -72,7 +72,8 @@ def _containers(profile: Profile, view: View) -> list[dict[str, Any]]:
             layer = row.layer
             entry = {"path": layer.path, "kind": layer.kind, "arguments": layer.arguments, "depth": row.level}
             entry |= {"input_shape": _shapes(layer.input_shapes), "output_shape": _shapes(layer.output_shapes)}
-            entry |= {"receptive_field": _axes(layer.receptive_field), "stride": _axes(layer.stride), "first": place}
+            entry |= {"receptive_field": _axes(layer.receptive_field), "stride": _axes(layer.stride)}
+            entry |= {"note": layer.note, "first": place}
             found.append(entry)
             open_.append(entry)
         place += row.role is Role.LAYER
