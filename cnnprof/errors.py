@@ -101,7 +101,7 @@ def full(error: CnnprofError, encoding: str = "utf-8") -> str:
     `encoding` is that of the stream: what it lacks is escaped here, as stderr would do, so that the caret is where it should be.
     """
     if not isinstance(error, SpecError):
-        return _printable(f"error: {error}", encoding)
+        return "\n".join(printable(line, encoding) for line in f"error: {error}".split("\n"))
     place = f"{error.span}: " if error.span else ""
     lines = [f"{place}error[{error.code}] {error.message}"]
     if error.span and (text := error.span.source.line(error.span.line)).strip():
@@ -109,12 +109,12 @@ def full(error: CnnprofError, encoding: str = "utf-8") -> str:
     lines += _way(error.frames)
     if error.help:
         lines.append(f"  help: {error.help}")
-    return _printable("\n".join(lines), encoding)
+    return "\n".join(printable(line, encoding) for line in lines)
 
 
-def _printable(text: str, encoding: str) -> str:
-    """The text without what moves a cursor, as names come from files that anyone may have written, and as it is encoded."""
-    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """The text in one line that moves no cursor, as names come from files that anyone may have written, and as it is encoded."""
+    shown = "".join(c if c.isprintable() else "?" for c in text)
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
@@ -141,7 +141,7 @@ def _excerpt(text: str, span: Span, encoding: str) -> list[str]:
     start = 0 if span.column + span.width <= _EXCERPT else max(0, span.column - _EXCERPT // 2)
     shown = text.expandtabs(1)[start : start + _EXCERPT]
     first = span.column - 1 - start
-    before, piece = (cell_len(_printable(part, encoding)) for part in (shown[:first], shown[first : first + span.width]))
+    before, piece = (cell_len(printable(part, encoding)) for part in (shown[:first], shown[first : first + span.width]))
     gutter = f"  {span.line} | "
     return [f"{gutter}{shown}", " " * (len(gutter) + before) + "^" * max(1, piece)]
 

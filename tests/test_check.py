@@ -480,6 +480,30 @@ def test_an_update_warns_of_figures_that_are_not_what_they_seem(tmp_path: Path, 
     assert told.startswith("warning: test_memory_command:Mixed: autocast does nothing on the meta device")
 
 
+NASTY = "x\n::warning::injected\r\x1b[2J\x01\ufffe"
+
+
+@pytest.mark.parametrize("output_format", ["full", "concise", "github", "json", "junit"])
+def test_names_of_a_lock_write_no_lines_of_their_own(project: Path, output_format: str) -> None:
+    change_the_kernel(project)
+    path = project / lock.NAME
+    data = json.loads(path.read_text())
+    networks = data["networks"]
+    networks["net.yaml"]["layers"][NASTY] = {"params": 1}
+    networks[NASTY] = networks["lenet5"]
+    path.write_text(json.dumps(data))
+    summary = project / "summary.md"
+    result = run("--output-format", output_format, cwd=project, GITHUB_STEP_SUMMARY=str(summary))
+    assert result.returncode == 2
+    for text in (result.stdout, result.stderr, summary.read_text()):
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert not any(line.lstrip().startswith("::warning") for line in text.split("\n"))
+    if output_format == "junit":
+        assert len(ET.fromstring(result.stdout)) == 3
+    if output_format == "json":
+        assert NASTY in [network["network"] for network in json.loads(result.stdout)["networks"]]
+
+
 # code of users
 
 EXITING = """

@@ -16,7 +16,7 @@ import typer
 from cnnprof import lock
 from cnnprof.commands import options
 from cnnprof.commands.output import measuring
-from cnnprof.errors import EXIT_CANNOT_RUN, EXIT_FAILED, CnnprofError, UsageError
+from cnnprof.errors import EXIT_CANNOT_RUN, EXIT_FAILED, CnnprofError, UsageError, printable
 from cnnprof.render import checked
 from cnnprof.spec.input import parse_option
 
@@ -114,7 +114,8 @@ def _update(path: Path, names: Sequence[str], under: lock.Locked | None) -> None
 
     with _progress(len(names)) as advance, measuring():
         changes = update(path, names, under, advance)
-    for name, before, now, caveats in changes:
+    for network, before, now, caveats in changes:
+        name = printable(network)
         for caveat in caveats:
             print(f"warning: {name}: {caveat}", file=sys.stderr)
         if before is None:

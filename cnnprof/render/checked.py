@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TextIO
 from xml.sax.saxutils import escape, quoteattr
 
-from cnnprof.errors import CnnprofError, Span, SpecError
+from cnnprof.errors import CnnprofError, Span, SpecError, printable
 from cnnprof.lock import Failure
 from cnnprof.render.as_markdown import escaped
 from cnnprof.render.comparison import change
@@ -46,8 +46,21 @@ class Checked:
 
 
 def write(results: Sequence[Checked], file: TextIO, format: str) -> None:
-    """Writes the results in one of `FORMATS`."""
-    FORMATS[format](results, file)
+    """Writes the results in one of `FORMATS`. JSON has names as they are, since it escapes what is special."""
+    FORMATS[format](results if format == "json" else _printable(results), file)
+
+
+def _printable(results: Sequence[Checked]) -> list[Checked]:
+    """The results with names that end no line, so that a lock cannot write lines of its own into a log, and fit for XML."""
+    return [
+        replace(
+            result,
+            network=printable(result.network),
+            layers=tuple([replace(layer, path=printable(layer.path)) for layer in result.layers]),
+            accept=printable(result.accept),
+        )
+        for result in results
+    ]
 
 
 def summary(results: Sequence[Checked]) -> str:
@@ -187,6 +200,7 @@ def _junit(results: Sequence[Checked], file: TextIO) -> None:
 
 def markdown(results: Sequence[Checked]) -> str:
     """A table fit for a job's summary or a comment."""
+    results = _printable(results)
     lines = [f"### cnnprof check: {summary(results)}", ""]
     if any(result.failures for result in results):
         lines += ["| network | metric | was | is | change | layers |", "|---|---|---:|---:|---:|---|"]
@@ -194,7 +208,7 @@ def markdown(results: Sequence[Checked]) -> str:
         for failure in result.failures:
             share = "over budget" if failure.budget else change(failure.now or 0, failure.was or 0)
             where = ", ".join(_layers(result, failure))
-            cells = [failure.network, failure.metric, _number(failure.was), _number(failure.now), share, where]
+            cells = [result.network, failure.metric, _number(failure.was), _number(failure.now), share, where]
             lines.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
     lines += [f"- {escaped(result.network)}: {escaped(result.error.partition(chr(10))[0])}" for result in results if result.error]
     return "\n".join(lines) + "\n"

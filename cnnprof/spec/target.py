@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,12 +62,17 @@ Target: TypeAlias = SpecTarget | CodeTarget | SavedTarget
 _PYTHON_FILE = re.compile(r"(.+)\.py(?:::?(.+))?")
 _CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
+_CONTROL = re.compile("[\\0-\\x1f\\x7f-\\x9f\\u2028\\u2029]")
+"""What ends a line or moves a cursor: it would do so in every message that has the name in it."""
+
 
 def find(text: str) -> Target:
     """What `text` names: a bundled network, `file.yaml`, `file.yaml::variant`, `package.module:callable` or `profile.json`.
 
     Raises UsageError for a name that nothing has, SpecError for a file that cannot be read.
     """
+    if _CONTROL.search(text):
+        raise UsageError(f"a target is a name in one line, not {json.dumps(text)}")
     if python := _PYTHON_FILE.fullmatch(text):
         file, attribute = python.groups("Net")
         raise UsageError(f'"{text}": Python code is named as it is imported, in its folder {Path(file).name}:{attribute}')
