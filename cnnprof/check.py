@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cnnprof import lock
 from cnnprof.errors import CnnprofError, Span, SpecError, UsageError, full
@@ -43,16 +44,18 @@ def measure(name: str, under: Locked) -> Measured:
 
 
 def check(
-    names: Sequence[str],
+    targets: Sequence[str],
     accepted: Mapping[str, Locked],
     tolerances: Mapping[str, float],
     path: Path,
     advance: Callable[[str], None] = lambda name: None,
 ) -> list[Checked]:
-    """Each network against the lock that stands at `path`. Raises UsageError for one that it does not name.
+    """Each network, all that the lock names by default, against the lock that stands at `path`.
 
-    One that cannot be measured is a result with an error, so that the others are checked all the same.
+    Raises UsageError for one that it does not name. One that cannot be measured is a result with an error, so that the others are
+    checked all the same.
     """
+    names = lock.named(targets, accepted) or list(accepted)
     for name in names:
         if name not in accepted:
             raise UsageError(f'the lock does not name "{name}": {lock.accepting(name, path)} adds it')
@@ -60,7 +63,8 @@ def check(
     for name in names:
         was = accepted[name]
         try:
-            profile, lines = measure(name, was)
+            with _removable(name, path):
+                profile, lines = measure(name, was)
         except CnnprofError as error:
             results.append(Checked(name, error=full(error), span=error.span if isinstance(error, SpecError) else None))
             advance(name)
@@ -80,23 +84,33 @@ def check(
 
 
 def update(
-    path: Path, names: Sequence[str], conditions: Locked | None, advance: Callable[[str], None] = lambda name: None
+    path: Path, targets: Sequence[str], conditions: Mapping[str, Any], advance: Callable[[str], None] = lambda name: None
 ) -> list[Update]:
-    """Measures the networks and writes the lock anew.
+    """Measures the networks, all that the lock names by default, and writes the lock anew.
 
-    `conditions` are those of new entries, and replace those of old ones where they are given. Nothing is written unless every
-    network could be measured.
+    `conditions` are fields of `Locked` to change; those that are not given stay as the lock has them. Nothing is written unless
+    every network could be measured.
     """
     with lock.updating(path):
         accepted = lock.read(path) if path.exists() else {}
         changes = []
-        for name in names or list(accepted):
+        for name in lock.named(targets, accepted) or list(accepted):
             before = accepted.get(name)
-            under = before or Locked()
-            if conditions is not None:
-                under = replace(conditions, budgets=under.budgets)
-            profile, _ = measure(name, under)
+            under = replace(before or Locked(), **conditions)
+            with _removable(name, path) if before else nullcontext():
+                profile, _ = measure(name, under)
             changes.append(Update(name, before, lock.locked(profile, under), profile.caveats))
             advance(name)
         lock.write(path, {**accepted, **{change.network: change.now for change in changes}})
     return changes
+
+
+@contextmanager
+def _removable(name: str, path: Path) -> Iterator[None]:
+    """Says what to do about a network of the lock whose file is gone."""
+    try:
+        yield
+    except SpecError as error:
+        if error.code == "file" and not error.help:
+            error.help = f"to take it out of the lock: {lock.removing(name, path)}"
+        raise

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,7 @@ from cnnprof.errors import CnnprofError, Source, Span, SpecError, UsageError, di
 from cnnprof.profiling.profile import Cost, Profile
 from cnnprof.spec.input import FLOATS
 from cnnprof.spec.reader import read_file
+from cnnprof.spec.target import normal
 
 NAME = "cnnprof.lock"
 VERSION = 1
@@ -127,6 +128,11 @@ def accepting(name: str, path: Path) -> str:
     return f"cnnprof check {name if name == ANY else shlex.quote(name)}{_option(path)} --update"
 
 
+def removing(name: str, path: Path) -> str:
+    """The command that takes a network out of that lock."""
+    return f"cnnprof check --remove {shlex.quote(name)}{_option(path)}"
+
+
 def _option(path: Path) -> str:
     """What names that lock in a command, nothing for the usual one."""
     return "" if path == Path(NAME) else f" --lock {shlex.quote(str(path))}"
@@ -149,6 +155,11 @@ def changed_layers(was: Locked, now: Locked) -> list[tuple[str, str, int | None,
             if before != after:
                 changes.append((path, metric, before, after))
     return changes
+
+
+def named(texts: Iterable[str], networks: Mapping[str, Locked]) -> list[str]:
+    """What the lock calls, or would call, those targets; each once."""
+    return list(dict.fromkeys(text if text in networks else normal(text) for text in texts))
 
 
 def read(path: Path) -> dict[str, Locked]:
@@ -253,9 +264,8 @@ def updating(path: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    folder = path.absolute().parent
     try:
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(_real(path).parent, os.O_RDONLY)
     except OSError as error:
         raise LockError(f"cannot update {path}: {error.strerror}; {_standing(path)}") from None
     try:
@@ -266,27 +276,45 @@ def updating(path: Path) -> Iterator[None]:
 
 
 def write(path: Path, networks: Mapping[str, Locked]) -> None:
-    """Puts the new lock in the place of the old one at once: at any moment one of them stands there, whole.
+    """Puts the new lock in the place of the old one at once: at any moment one of them stands there, whole. A link stays one.
 
     Raises LockError, which says that the old one stands, where that fails.
     """
-    temporary = ""
+    temporary, real = "", _real(path)
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text_of(networks))
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        Path(temporary).replace(path)
+        Path(temporary).chmod(real.stat().st_mode & 0o777 if real.exists() else 0o644)
+        Path(temporary).replace(real)
     except OSError as error:
         with suppress(OSError):
             Path(temporary).unlink()
         raise LockError(f"cannot write {path}: {error.strerror}; {_standing(path)}") from None
 
 
+def _real(path: Path) -> Path:
+    """The file itself, where the path leads to it through links."""
+    return Path(os.path.realpath(path))
+
+
 def _standing(path: Path) -> str:
     return "the old lock stands as it was" if path.exists() else "there is no lock, as before"
+
+
+def remove(path: Path, texts: Sequence[str]) -> list[str]:
+    """Takes networks out of the lock: their names. Raises UsageError for one that it does not name; then nothing is written."""
+    with updating(path):
+        networks = read(path)
+        names = named(texts, networks)
+        for name in names:
+            if name not in networks:
+                advice = did_you_mean(name, list(networks)) or f"it names {', '.join(networks) or 'none'}"
+                raise UsageError(f'the lock does not name "{name}"; {advice}')
+        write(path, {name: network for name, network in networks.items() if name not in names})
+    return names
 
 
 def tolerances_of(texts: Sequence[str]) -> dict[str, float]:

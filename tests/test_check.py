@@ -480,6 +480,75 @@ def test_an_update_warns_of_figures_that_are_not_what_they_seem(tmp_path: Path, 
     assert told.startswith("warning: test_memory_command:Mixed: autocast does nothing on the meta device")
 
 
+# what an update does
+
+
+def test_an_update_goes_through_a_link(project: Path) -> None:
+    (project / "shared").mkdir()
+    (project / lock.NAME).rename(project / "shared" / "real.lock")
+    (project / lock.NAME).symlink_to(Path("shared") / "real.lock")
+    assert run("cnn", "--update", cwd=project).returncode == 0
+    assert (project / lock.NAME).is_symlink()
+    assert "cnn" in lock.read(project / "shared" / "real.lock")
+    (project / "loop.lock").symlink_to("loop.lock")
+    assert run("cnn", "--lock", "loop.lock", cwd=project).returncode == 2
+
+
+def test_an_update_says_that_only_layers_changed(project: Path) -> None:
+    """The check does not mind, and the README says so."""
+    (project / "net.yaml").write_text(NET.replace("name: body", "name: trunk"))
+    assert run(cwd=project).returncode == 0
+    told = run("net.yaml", "--update", cwd=project).stdout
+    assert told == "net.yaml: accepted\n  no total changed, but layers: trunk.0, trunk.1, body.0, body.1\n"
+    assert "trunk.0" in figures(project)
+    assert run("net.yaml", "--update", cwd=project).stdout == "net.yaml: unchanged\n"
+
+
+def test_an_update_names_a_figure_that_is_gone(project: Path) -> None:
+    code = "from torch import nn\nnet = nn.Linear(4, 2)\ndef frozen(grad):\n    return net.requires_grad_(bool(grad))\n"
+    (project / "frozen.py").write_text(code)
+    assert run("frozen:frozen", "--set", "grad=1", "--input", "4", "--update", cwd=project).returncode == 0
+    told = run("frozen:frozen", "--set", "grad=0", "--update", cwd=project).stdout
+    assert told == "frozen:frozen: accepted with --input 4 --set grad=0\n  retained_bytes 8 -> -\n"
+
+
+def test_an_update_keeps_the_conditions_that_are_not_given(project: Path) -> None:
+    first = run("alexnet", "--update", "--input", "1x224x224", "--set", "classes=10", cwd=project)
+    assert first.stdout.startswith("alexnet: added with --input 1x224x224 --set classes=10, params ")
+    second = run("alexnet", "--update", "--batch", "2", cwd=project)
+    assert second.stdout.startswith("alexnet: accepted with --input 1x224x224 --set classes=10 --batch 2\n  products ")
+    entry = lock.read(project / lock.NAME)["alexnet"]
+    assert (entry.input, entry.batch, entry.settings) == (("1x224x224",), 2, ("classes=10",))
+
+
+def test_a_network_is_taken_out_of_the_lock(project: Path) -> None:
+    (project / "net.yaml").unlink()
+    for arguments in ([], ["--update"]):
+        result = run(*arguments, cwd=project)
+        assert result.returncode == 2
+        assert "net.yaml: no such file" in result.stdout + result.stderr
+        assert "help: to take it out of the lock: cnnprof check --remove net.yaml" in result.stdout + result.stderr
+    assert "--remove" not in run("new.yaml", "--update", cwd=project).stderr
+    wrong = run("--remove", "net.yml", "--remove", "lenet5", cwd=project)
+    assert (wrong.returncode, wrong.stderr) == (2, 'error: the lock does not name "net.yml"; did you mean "net.yaml"?\n')
+    assert run("--remove", "net.yaml", "--update", cwd=project).returncode == 2
+    assert run("--remove", "./net.yaml", cwd=project).stdout == "net.yaml: removed\n"
+    assert set(lock.read(project / lock.NAME)) == {"lenet5"}
+    assert run(cwd=project).returncode == 0
+
+
+def test_a_file_has_one_name(project: Path) -> None:
+    (project / "nets").mkdir()
+    (project / "nets" / "other.yaml").write_text(NET)
+    assert run("./nets/../nets/other.yaml", cwd=project).returncode == 2
+    assert run("./nets/../nets/other.yaml", "--update", cwd=project).returncode == 0
+    assert set(lock.read(project / lock.NAME)) == {"net.yaml", "lenet5", "nets/other.yaml"}
+    result = run("./net.yaml", str(project / "net.yaml"), "nets//other.yaml", cwd=project)
+    assert (result.returncode, result.stdout) == (0, "2 passed, 0 failed\n")
+    (project / "lenet").write_text(NET)  # beside the bundled network of that name
+    assert "./lenet: added" in run("./lenet", "--update", cwd=project).stdout
+
+
 NASTY = "x\n::warning::injected\r\x1b[2J\x01\ufffe"
 
 

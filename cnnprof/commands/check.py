@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,17 +46,25 @@ def check(
     output_format: Annotated[
         OutputFormat, typer.Option("--output-format", metavar="FORMAT", help=f"How failures are told: {', '.join(OutputFormat)}.")
     ] = OutputFormat.full,
-    input_shape: options.Input = None,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="[NAME=]CxHxW[:TYPE]", help="With --update: the input to hold for. Repeatable."),
+    ] = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, metavar="N", help="With --update: the batch to hold for.")] = None,
-    settings: options.Settings = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="With --update: a variable of the spec. Repeatable.")
+    ] = None,
     dtype: Annotated[options.DataType | None, typer.Option("--dtype", metavar="TYPE", help="With --update: its type.")] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", metavar="TARGET", help="Take a network out of the lock. Repeatable.")
+    ] = None,
 ) -> None:
-    """Fail if a network does not cost what was accepted: figures are compared exactly with those in cnnprof.lock.
+    """Fail if a network does not cost what was accepted: its totals are compared exactly with those in cnnprof.lock.
 
-    Exit codes: 0 if all is as it was, 1 if a figure changed or is over its budget ("max" in the lock), 2 if there is no answer.
+    Exit codes: 0 if all is as it was, 1 if a total changed or is over its budget ("max" in the lock), 2 if there is no answer.
     """
     with _annotated(output_format is OutputFormat.github):
-        names = list(dict.fromkeys(targets or []))
+        names = targets or []
         if lock_file.is_dir():
             raise UsageError(f"--lock takes a file, and {lock_file} is a folder: --lock {lock_file / lock.NAME}")
         if not lock_file.parent.is_dir():
@@ -64,20 +72,26 @@ def check(
         tolerances = lock.tolerances_of(tolerance or [])
         for text in input_shape or []:
             parse_option(text)
-        asked = any(option is not None for option in (input_shape, batch, settings, dtype))
+        options_given = {
+            "input": input_shape and tuple(input_shape),
+            "batch": batch,
+            "dtype": dtype and dtype.value,
+            "settings": settings and tuple(settings),
+        }
+        conditions = {key: value for key, value in options_given.items() if value is not None}
+        if remove:
+            if names or update or conditions:
+                raise UsageError("--remove goes with --lock alone")
+            print(*(f"{printable(name)}: removed" for name in lock.remove(lock_file, remove)), sep="\n")
+            return
         if update:
             if not names and not lock_file.exists():
                 raise UsageError(
                     f"there is no {lock_file} yet: name the networks that it shall hold: {lock.accepting(lock.ANY, lock_file)}"
                 )
-            under = (
-                lock.Locked(tuple(input_shape or ()), batch or 1, (dtype or options.DataType.float32).value, tuple(settings or ()))
-                if asked
-                else None
-            )
-            _update(lock_file, names, under)
+            _update(lock_file, names, conditions)
             return
-        if asked:
+        if conditions:
             raise UsageError("the lock says which input, batch, type and settings hold: change them with --update")
         if not lock_file.exists():
             raise UsageError(f"there is no {lock_file}: {lock.accepting(lock.ANY, lock_file)} writes it")
@@ -89,7 +103,7 @@ def check(
         from cnnprof.check import check as checking
 
         with _progress(len(names or accepted)) as advance, measuring():
-            results = checking(names or list(accepted), accepted, tolerances, lock_file, advance)
+            results = checking(names, accepted, tolerances, lock_file, advance)
         checked.write(results, sys.stdout, output_format.value)
         _summarize_job(results)
         if any(result.error for result in results):
@@ -109,11 +123,11 @@ def _annotated(wanted: bool) -> Iterator[None]:
         raise
 
 
-def _update(path: Path, names: Sequence[str], under: lock.Locked | None) -> None:
+def _update(path: Path, names: Sequence[str], conditions: Mapping[str, Any]) -> None:
     from cnnprof.check import update
 
     with _progress(len(names)) as advance, measuring():
-        changes = update(path, names, under, advance)
+        changes = update(path, names, conditions, advance)
     for network, before, now, caveats in changes:
         name = printable(network)
         for caveat in caveats:
@@ -121,14 +135,20 @@ def _update(path: Path, names: Sequence[str], under: lock.Locked | None) -> None
         if before is None:
             print(f"{name}: added{_under(now)}, {', '.join(f'{metric} {value:,}' for metric, value in now.totals.items())}")
             continue
-        differing = [
-            f"  {metric} {_changed(before.totals.get(metric), value)}"
-            for metric, value in now.totals.items()
-            if before.totals.get(metric) != value
-        ]
         for failure in lock.failures(name, now, now, {}):
             print(f'warning: {name}: {checked.sentence(failure)}; the lock\'s own "max" says so', file=sys.stderr)
-        print(f"{name}: {'accepted' if differing else 'unchanged'}", *differing, sep="\n")
+        print(f"{name}: {'unchanged' if now == before else 'accepted'}{_under(now)}", *_differences(before, now), sep="\n")
+
+
+def _differences(before: lock.Locked, now: lock.Locked) -> list[str]:
+    """`  params 61,706 -> 61,722 (+16)` for each total; where none differs, which layers do."""
+    totals = [
+        f"  {metric} {_changed(before.totals.get(metric), now.totals.get(metric))}"
+        for metric in lock.METRICS
+        if before.totals.get(metric) != now.totals.get(metric)
+    ]
+    layers = list(dict.fromkeys(printable(path) for path, *_ in lock.changed_layers(before, now)))
+    return totals or [f"  no total changed, but layers: {', '.join(checked.first(layers))}"] * bool(layers)
 
 
 def _under(now: lock.Locked) -> str:
@@ -138,8 +158,9 @@ def _under(now: lock.Locked) -> str:
     return f" with {' '.join(asked)}" if asked else ""
 
 
-def _changed(was: int | None, now: int) -> str:
-    return f"- -> {now:,}" if was is None else f"{was:,} -> {now:,} ({now - was:+,})"
+def _changed(was: int | None, now: int | None) -> str:
+    step = f"{checked.number(was)} -> {checked.number(now)}"
+    return step if was is None or now is None else f"{step} ({now - was:+,})"
 
 
 def _summarize_job(results: Sequence[checked.Checked]) -> None:

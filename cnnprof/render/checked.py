@@ -70,24 +70,25 @@ def summary(results: Sequence[Checked]) -> str:
     return f"{passed} passed, {len(results) - passed - errors} failed{f', {errors} not checked' if errors else ''}"
 
 
-def _number(value: int | None) -> str:
+def number(value: int | None) -> str:
+    """`1,333,200`; `-` where there is none."""
     return "-" if value is None else f"{value:,}"
 
 
 def _step(layer: LayerChange) -> str:
     if layer.was is None:
-        return f"new, {_number(layer.now)}"
+        return f"new, {number(layer.now)}"
     return f"{layer.was:,} -> {layer.now:,}" if layer.now is not None else f"gone, was {layer.was:,}"
 
 
 def sentence(failure: Failure) -> str:
     """`products was 714,188,480, is 739,000,000: +24,811,520 (+3.5 %)`."""
     if failure.budget and failure.now is None:
-        return f"{failure.metric} is not known, the budget is {_number(failure.was)}"
+        return f"{failure.metric} is not known, the budget is {number(failure.was)}"
     if failure.budget:
-        return f"{failure.metric} is {_number(failure.now)}, the budget is {_number(failure.was)}: {failure.difference:+,} over"
+        return f"{failure.metric} is {number(failure.now)}, the budget is {number(failure.was)}: {failure.difference:+,} over"
     if failure.was is None or failure.now is None:
-        return f"{failure.metric} was {_number(failure.was)}, is {_number(failure.now)}"
+        return f"{failure.metric} was {number(failure.was)}, is {number(failure.now)}"
     share = change(failure.now, failure.was)
     return f"{failure.metric} was {failure.was:,}, is {failure.now:,}: {failure.difference:+,} ({share})"
 
@@ -118,8 +119,12 @@ def _located(result: Checked, failure: Failure) -> tuple[Span | None, str]:
 def _layers(result: Checked, failure: Failure) -> list[str]:
     """`features.3 +12,288` for each of the first layers whose figure changed, and how many more there are."""
     layers = [layer for layer in result.layers if layer.metric == failure.metric]
-    named = [f"{layer.path} {(layer.now or 0) - (layer.was or 0):+,}" for layer in layers[:_NAMED]]
-    return named + ([f"{len(layers) - _NAMED} more"] if len(layers) > _NAMED else [])
+    return first([f"{layer.path} {(layer.now or 0) - (layer.was or 0):+,}" for layer in layers])
+
+
+def first(names: Sequence[str]) -> list[str]:
+    """The first of the names, and how many more there are."""
+    return [*names[:_NAMED], *([f"{len(names) - _NAMED} more"] if len(names) > _NAMED else [])]
 
 
 _NAMED = 5
@@ -208,7 +213,7 @@ def markdown(results: Sequence[Checked]) -> str:
         for failure in result.failures:
             share = "over budget" if failure.budget else change(failure.now or 0, failure.was or 0)
             where = ", ".join(_layers(result, failure))
-            cells = [result.network, failure.metric, _number(failure.was), _number(failure.now), share, where]
+            cells = [result.network, failure.metric, number(failure.was), number(failure.now), share, where]
             lines.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
     lines += [f"- {escaped(result.network)}: {escaped(result.error.partition(chr(10))[0])}" for result in results if result.error]
     return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def find(text: str) -> Target:
     if text.endswith(".json"):
         return SavedTarget(reader.read_file(Path(text), MAX_SAVED))
     file, _, variant = text.partition("::")
-    if library.knows(file) or (not file.endswith(SUFFIXES) and "/" not in file and not Path(file).is_file()):
+    if not _is_file(file):
         near = next((f"{file}{suffix}" for suffix in SUFFIXES if Path(f"{file}{suffix}").is_file()), None)
         if near and not library.knows(file):
             raise UsageError(f'there is no bundled network "{file}"; did you mean "{near}"?')
@@ -93,6 +94,21 @@ def find(text: str) -> Target:
     spec = parser.parse(reader.read_file(Path(file)))
     chosen = variant or next(iter(spec.variants), None)
     return SpecTarget(chosen or Path(file).stem, spec, chosen)
+
+
+def normal(text: str) -> str:
+    """The same target with its file named from this folder, `nets/net.yaml` for `./nets/net.yaml`: one file has one name."""
+    file, colons, variant = text.partition("::")
+    if _CODE.fullmatch(text) or not _is_file(file):
+        return text
+    path, here = Path(os.path.normpath(file)), Path.cwd()
+    name = (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
+    return f"{name}{colons}{variant}" if _is_file(name) else text  # ./lenet is a file, lenet is bundled
+
+
+def _is_file(name: str) -> bool:
+    """Whether that, with its variant taken off, names a file and no bundled network; it need not be there."""
+    return not library.knows(name) and (name.endswith((*SUFFIXES, ".json")) or "/" in name or Path(name).is_file())
 
 
 def settings(texts: Sequence[str]) -> dict[str, Argument]:
