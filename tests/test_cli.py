@@ -109,6 +109,16 @@ def test_json_is_read_back_and_adds_up() -> None:
     assert [one["network"] for one in several] == ["lenet", "lenet5"]
 
 
+def test_rows_are_sorted_as_the_help_says() -> None:
+    for column, reverse in {"params": True, "layer": False}.items():
+        text = run("summarize", "lenet", "--sort", column, "--columns", column, "--format", "csv").stdout
+        values = [row[column] for row in csv.DictReader(StringIO(text))][:-1]
+        assert values == sorted(values, key=int if reverse else str.lower, reverse=reverse)
+    assert "numbers and sizes from the largest, texts from A to Z" in " ".join(
+        run("summarize", "--help", COLUMNS="200").stdout.split()
+    )
+
+
 def test_csv_adds_up() -> None:
     rows = list(csv.DictReader(StringIO(run("summarize", "resnet18", "--format", "csv", "--depth", "2").stdout)))
     *layers, total = rows
@@ -154,7 +164,13 @@ def test_output_file(tmp_path: Path) -> None:
         (["summarize", "lenet", "--set", "clases=3"], 'did you mean "classes"'),
         (["summarize", "lenet", "--columns", "layer,parms"], 'did you mean "params"'),
         (["summarize", "lenet", "--sort", "products,params"], "there is no column"),
+        (["summarize", "lenet", "--columns", ""], 'there is no column ""; there are: layer, '),
         (["summarize", "lenet", "-o", "x.docx"], "--format"),
+        (["summarize", "lenet", "-o", ""], "-o takes the name of a file"),
+        (["summarize", "lenet", "--force"], "--force goes with -o"),
+        (["compare", "lenet", "lenet5", "--metric", "params"], "--metric and --all go with --by"),
+        (["compare", "lenet", "lenet5", "--all"], "--metric and --all go with --by"),
+        (["compare", "lenet", "lenet5", "--by", "kind", "--metric", ""], 'layers have no metric ""'),
         (["summarize", "lenet", "-o", "nowhere/x.json"], "no directory"),
         (["summarize", "lenet", "--batch", "0"], "--batch"),
         (["summarize", "lenet", "--input", "1x5x5"], "error[shape]"),

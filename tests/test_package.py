@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from collections.abc import Sequence
@@ -118,6 +119,14 @@ def test_public_functions_can_be_called_again(tmp_path: Path) -> None:
     twice = "[cnnprof.profile(cnnprof.load('lenet'), (1, 28, 28)).products for _ in range(2)]"
     printed = run([sys.executable, "-c", f"import cnnprof; print({twice})"], outside_environment(PYTHONPATH=str(ROOT)), tmp_path)
     assert printed.strip() == "[1333200, 1333200]"
+
+
+def test_the_sdist_holds_what_its_tests_read(wheel: Path) -> None:
+    (sdist,) = wheel.parent.glob("cnnprof-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    read = ("README.md", "action.yml", ".pre-commit-hooks.yaml", ".pre-commit-config.yaml", ".ci/run", ".github/workflows/ci.yml")
+    assert {"tests/test_in_ci.py", "configs/alexnet.yaml", "cnnprof.lock", *read} <= held
 
 
 def test_wheel_holds_the_package_the_networks_and_the_licence(wheel: Path) -> None:

@@ -28,8 +28,10 @@ def compare(
     settings: options.Settings = None,
     dtype: options.Dtype = options.DataType.float32,
     by: Annotated[By, typer.Option(metavar="ROWS", help="What is side by side: total, kind (of layers) or layer.")] = By.total,
-    metric: Annotated[str, typer.Option(metavar="NAME", help="The figure of the rows of --by.")] = "products",
-    every: Annotated[bool, typer.Option("--all", help="Show the rows that are equal, too.")] = False,
+    metric: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --by kind or layer: the figure of the rows; products by default.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="With --by kind or layer: show the rows that are equal, too.")] = False,
     format: options.Format = None,
     output: options.OutputFile = None,
     force: options.Force = False,
@@ -41,6 +43,8 @@ def compare(
     where = Output.of(output, format.value if format else None, force)
     if len(targets) < 2:
         raise UsageError("compare takes two targets or more")
+    if by is By.total and (metric is not None or every):
+        raise UsageError("--metric and --all go with --by kind or --by layer")
     shared = tuple(parse_option(text) for text in input_shape or ())
     named = [_with_input(text) for text in targets]
     values = target.settings(settings or [])
@@ -54,7 +58,7 @@ def compare(
         for one, (_, own) in zip(found, named, strict=True):
             profiles.append(profile_of(one, Conditions(own or shared, batch, values, dtype.value, retained=True)))
     made = compared(profiles, by.value)
-    where.send(lambda file: write(made, file, where.format, metric, every))
+    where.send(lambda file: write(made, file, where.format, "products" if metric is None else metric, every))
 
 
 def _with_input(text: str) -> tuple[str, tuple[InputOption, ...]]:

@@ -36,11 +36,15 @@ class Output:
     def of(cls, path: Path | None, format: str | None, force: bool) -> Output:
         """From the options `-o`, `--format` and `--force`. UsageError where the file stands already or its name says no format."""
         if path is None:
+            if force:
+                raise UsageError("--force goes with -o")
             return cls(format or "table", None)
+        if path == Path():  # which an empty text is, too
+            raise UsageError("-o takes the name of a file, and what it is given names none: -o net.json")
         implied = SUFFIXES.get(path.suffix.lower())
         if format is None and implied is None:
             raise UsageError(f'"{path}" ends in no known format ({", ".join(SUFFIXES)}): give one with --format')
-        path = path.resolve()  # what a link points to is written, and the link stays
+        path = Path(os.path.realpath(path))  # what a link points to is written, and the link stays
         if path.is_dir():
             raise UsageError(f'"{path}" is a directory')
         if path.exists() and not force:

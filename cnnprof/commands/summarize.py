@@ -46,7 +46,9 @@ def summarize(
         bool, typer.Option("--expand", help="Show equal blocks in a row one by one, not as one row with x3.")
     ] = False,
     columns: Annotated[str | None, typer.Option(metavar="NAME,…", help=f"The columns to show, of: {', '.join(COLUMNS)}.")] = None,
-    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Sort by a column, the largest first.")] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Sort by a column: numbers and sizes from the largest, texts from A to Z.")
+    ] = None,
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show N rows, the others as one.")] = None,
     convention: Annotated[
         Convention,
@@ -68,7 +70,7 @@ def summarize(
     A YAML spec is data: reading it runs no code. package.module:callable runs the Python code that it names.
     """
     view = View(
-        columns=tuple(columns.split(",")) if columns else (),
+        columns=tuple(columns.split(",")) if columns is not None else (),
         depth=depth,
         expand=expand,
         sort=sort,
