@@ -158,8 +158,11 @@ def changed_layers(was: Locked, now: Locked) -> list[tuple[str, str, int | None,
 
 
 def named(texts: Iterable[str], networks: Mapping[str, Locked]) -> list[str]:
-    """What the lock calls, or would call, those targets; each once."""
-    return list(dict.fromkeys(text if text in networks else normal(text) for text in texts))
+    """What the lock calls, or would call, those targets; each once. Raises UsageError for a name that a lock cannot have."""
+    try:
+        return [given.text(name) for name in dict.fromkeys(text if text in networks else normal(text) for text in texts)]
+    except given.DamagedError as error:
+        raise UsageError(f"this name cannot stand in a lock: {error}") from None
 
 
 def read(path: Path) -> dict[str, Locked]:

@@ -549,6 +549,15 @@ def test_a_file_has_one_name(project: Path) -> None:
     assert "./lenet: added" in run("./lenet", "--update", cwd=project).stdout
 
 
+def test_a_name_that_is_no_text_is_not_locked(project: Path) -> None:
+    """The lock could not be read again."""
+    name = os.fsdecode(b"\xff.yaml")
+    (project / name).write_text(NET)
+    result = run(name, "--update", cwd=project)
+    assert (result.returncode, set(lock.read(project / lock.NAME))) == (2, {"net.yaml", "lenet5"})
+    assert "this name cannot stand in a lock" in result.stderr
+
+
 NASTY = "x\n::warning::injected\r\x1b[2J\x01\ufffe"
 
 

@@ -261,6 +261,8 @@ def test_output_goes_through_links_and_keeps_the_mode(tmp_path: Path) -> None:
     assert (tmp_path / "link.json").is_symlink()
     assert json.loads(real.read_text())["network"] == "lenet"
     assert real.stat().st_mode & 0o777 == 0o640
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    assert run("summarize", "lenet", "-o", "loop.json", "--force", cwd=tmp_path).returncode == 0
     os.mkfifo(tmp_path / "pipe.csv")
     assert run("summarize", "lenet", "-o", "pipe.csv", "--force", cwd=tmp_path).returncode == 2
     assert (tmp_path / "pipe.csv").is_fifo()
