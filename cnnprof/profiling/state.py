@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-OWN = ("_parameters", "_buffers", "_modules")
+_OWN = ("_parameters", "_buffers", "_modules")
 """What every module has; others stand in for the tensors, and what is in the modules is their own."""
 _CONTAINERS = frozenset({dict, list, set, OrderedDict, defaultdict, deque, Counter})
 _OBJECTS = frozenset({SimpleNamespace, Namespace, UserDict, UserList})
@@ -86,7 +86,7 @@ class State:
                 continue
             if kind is _CONTAINER and not value:
                 self._empty.append(value)
-            elif name in OWN:
+            elif name in _OWN:
                 self._contents.append((value, value.copy()))
             else:
                 self._keep_item(attributes, name, value, kind)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from cnnprof.errors import UsageError
-from cnnprof.profiling.state import OWN, State
+from cnnprof.profiling.state import State
 from cnnprof.profiling.trace import IS_TORCHS
 
 _NOTHING: dict[str, Any] = {}
@@ -114,6 +114,10 @@ class _Kept:
             if IS_TORCHS[type(module)]:
                 self.torchs.append(attributes)
                 self.copies.append(attributes.copy())
+                for held in (attributes.get("_parameters"), attributes.get("_buffers"), attributes.get("_modules")):
+                    if isinstance(held, dict):  # a scripted module has them in C++
+                        self.held.append(held)
+                        self.contents.append(held.copy() if held else _NOTHING)
             else:
                 self.users.keep(attributes)
             if attributes.get("training", _ABSENT) is not training:
@@ -133,11 +137,6 @@ class _Kept:
         self.scripted = [module for module in elsewhere if getattr(module, "training", training) is not training]
         for module in self.scripted:
             module.training = training
-        for name in OWN:
-            # A scripted module has them in C++.
-            held = [content for attributes in self.torchs if isinstance(content := attributes.get(name), dict)]
-            self.held += held
-            self.contents += [content.copy() if content else _NOTHING for content in held]
 
     def put_back(self, training: bool, first_hook: int) -> None:
         """Makes all as it was, without the hooks from that number on."""
