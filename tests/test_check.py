@@ -663,3 +663,21 @@ def test_what_the_code_of_one_network_sets_changes_no_other(tmp_path: Path) -> N
     alone, after = (lock.read(tmp_path / f"{name}.lock")["setting:Plain"] for name in ("alone", "after"))
     assert after == alone
     assert after.totals["model_bytes"] == 4 * (4 * 2 + 2)
+
+
+@pytest.mark.parametrize("output", ["full", "concise", "github", "junit", "json"])
+def test_names_that_the_stream_does_not_take(output: str, tmp_path: Path) -> None:
+    net = tmp_path / "größe.yaml"
+    net.write_text("input: 3x8x8\nlayers:\n  - Conv2d: [3, 5]\n", encoding="utf-8")
+    added = process("größe.yaml", "--update", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert (added.returncode, added.stderr) == (0, "")
+    assert added.stdout.startswith(r"gr\xf6\xdfe.yaml: added")
+    net.write_text("input: 3x8x8\nlayers:\n  - Conv2d: [größe, 5]\n", encoding="utf-8")
+    done = process("--output-format", output, cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (2, "")
+    if output == "junit":
+        assert "größe.yaml" in [case.get("name") for case in ET.fromstring(done.stdout).iter("testcase")]
+    elif output == "json":
+        assert json.loads(done.stdout)["networks"][0]["network"] == "größe.yaml"
+    else:
+        assert r"gr\xf6\xdfe" in done.stdout

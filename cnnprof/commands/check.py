@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -82,7 +82,7 @@ def check(
         if remove:
             if names or update or conditions:
                 raise UsageError("--remove goes with --lock alone")
-            print(*(f"{printable(name)}: removed" for name in lock.remove(lock_file, remove)), sep="\n")
+            _say(*[f"{name}: removed" for name in lock.remove(lock_file, remove)])
             return
         if update:
             if not names and not lock_file.exists():
@@ -128,16 +128,21 @@ def _update(path: Path, names: Sequence[str], conditions: Mapping[str, Any]) -> 
 
     with _progress(len(names)) as advance, measuring():
         changes = update(path, names, conditions, advance)
-    for network, before, now, caveats in changes:
-        name = printable(network)
+    for name, before, now, caveats in changes:
         for caveat in caveats:
-            print(f"warning: {name}: {caveat}", file=sys.stderr)
+            _say(f"warning: {name}: {caveat}", file=sys.stderr)
         if before is None:
-            print(f"{name}: added{_under(now)}, {', '.join(f'{metric} {value:,}' for metric, value in now.totals.items())}")
+            _say(f"{name}: added{_under(now)}, {', '.join(f'{metric} {value:,}' for metric, value in now.totals.items())}")
             continue
         for failure in lock.failures(name, now, now, {}):
-            print(f'warning: {name}: {checked.sentence(failure)}; the lock\'s own "max" says so', file=sys.stderr)
-        print(f"{name}: {'unchanged' if now == before else 'accepted'}{_under(now)}", *_differences(before, now), sep="\n")
+            _say(f'warning: {name}: {checked.sentence(failure)}; the lock\'s own "max" says so', file=sys.stderr)
+        _say(f"{name}: {'unchanged' if now == before else 'accepted'}{_under(now)}", *_differences(before, now))
+
+
+def _say(*lines: str, file: TextIO | None = None) -> None:
+    """Prints the lines: names in them end none, and what the stream does not take is escaped."""
+    stream = file or sys.stdout
+    print(*[printable(line, stream.encoding or "utf-8") for line in lines], sep="\n", file=stream)
 
 
 def _differences(before: lock.Locked, now: lock.Locked) -> list[str]:
@@ -147,7 +152,7 @@ def _differences(before: lock.Locked, now: lock.Locked) -> list[str]:
         for metric in lock.METRICS
         if before.totals.get(metric) != now.totals.get(metric)
     ]
-    layers = list(dict.fromkeys(printable(path) for path, *_ in lock.changed_layers(before, now)))
+    layers = list(dict.fromkeys(path for path, *_ in lock.changed_layers(before, now)))
     return totals or [f"  no total changed, but layers: {', '.join(checked.first(layers))}"] * bool(layers)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
 from typing import TextIO
 from xml.sax.saxutils import escape, quoteattr
 
@@ -46,8 +47,14 @@ class Checked:
 
 
 def write(results: Sequence[Checked], file: TextIO, format: str) -> None:
-    """Writes the results in one of `FORMATS`. JSON has names as they are, since it escapes what is special."""
-    FORMATS[format](results if format == "json" else _printable(results), file)
+    """Writes the results in one of `FORMATS`. JSON has names as they are, since it escapes what is special.
+
+    What the stream does not take is escaped, as stderr does.
+    """
+    made = StringIO()
+    FORMATS[format](results if format == "json" else _printable(results), made)
+    encoding = file.encoding or "utf-8"
+    file.write(made.getvalue().encode(encoding, "xmlcharrefreplace" if format == "junit" else "backslashreplace").decode(encoding))
 
 
 def _printable(results: Sequence[Checked]) -> list[Checked]:
