@@ -9,13 +9,13 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from module_pieces import Of
+from module_pieces import Of, param
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 
@@ -190,6 +190,28 @@ def test_modules_in_other_threads() -> None:
     net = Of(parallel, parts=nn.ModuleList(nn.Linear(4, 4) for _ in range(2)))
     with pytest.raises(ProfileError, match="from several threads"):
         cnnprof.profile(net, (4,))
+
+
+@pytest.mark.parametrize("pool", [None, ThreadPoolExecutor(1)], ids=["a new thread", "a pool"])
+def test_functions_in_other_threads(pool: ThreadPoolExecutor | None) -> None:
+    """No mode of this thread sees them, so the profile says that they are missing."""
+
+    def forward(m: Any, x: Tensor) -> Any:
+        made: list[Tensor] = []
+        if pool is not None:
+            made.append(pool.submit(F.linear, x, m.weight).result())
+        else:
+            thread = Thread(target=lambda: made.append(F.linear(x, m.weight)))
+            thread.start()
+            thread.join()
+        return made[0]
+
+    start, submit = Thread.start, ThreadPoolExecutor.submit
+    found = cnnprof.profile(Of(forward, weight=param(4, 4)), (4,))
+    assert "it gives work to other threads, and what runs there is not counted" in found.caveats
+    assert "other threads" in str(found)
+    assert (Thread.start, ThreadPoolExecutor.submit) == (start, submit)
+    assert not cnnprof.profile(nn.Linear(4, 4), (4,)).caveats
 
 
 def test_a_forward_that_waits_for_a_profile_in_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 AUTOCAST = "autocast does nothing on the meta device: all bytes are those of the full precision, the products are right"
+THREADS = "it gives work to other threads, and what runs there is not counted"
 
 
 class ProfileError(CnnprofError):
@@ -143,7 +144,7 @@ def _traced(
 
 def _caveats(trace: Trace, paths: Mapping[nn.Module, str]) -> tuple[str, ...]:
     """What the reader has to know of the figures."""
-    found = [AUTOCAST] if trace.autocast else []
+    found = [text for text, holds in ((AUTOCAST, trace.autocast), (THREADS, trace.shares)) if holds]
     misread = dict.fromkeys(f"{paths.get(module, '')} ({kind_of(module)})".lstrip() for module in trace.misread)
     if misread:
         named = ", ".join(misread)

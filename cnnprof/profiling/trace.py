@@ -30,6 +30,7 @@ from cnnprof.profiling.describe import call_of
 from cnnprof.profiling.elsewhere import met, stand_in
 from cnnprof.profiling.inputs import of_sample
 from cnnprof.profiling.ledger import History, Ledger, Place
+from cnnprof.profiling.other_threads import noticed
 from cnnprof.profiling.profile import Shape, Term
 from cnnprof.profiling.receptive_field import NO_FIELD, Field, Followed, ReceptiveFields, followed
 from cnnprof.profiling.tensors import tensors_in
@@ -200,6 +201,8 @@ class Trace(MetaMode):
         """The last error: an earlier one the network has caught."""
         self.autocast = False
         """Whether autocast was on somewhere. It does nothing on the meta device, and no operator tells of it."""
+        self.shares = False
+        """Whether it gave work to other threads, of which only calls of modules are seen."""
         self.ledger = Ledger()
         self.batch = 1
         """How many samples run at once: which axis of a tensor counts them."""
@@ -264,7 +267,8 @@ class Trace(MetaMode):
         self.functions = _Functions(self)
         self.depth = torch._C._len_torch_function_stack()
         try:
-            yield
+            with noticed(partial(setattr, self, "shares", True)):
+                yield
         finally:
             self.name_functions(False)
             self.functions = None  # or the two would keep each other, and all that was traced, alive
