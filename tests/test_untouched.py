@@ -269,6 +269,7 @@ def test_containers_that_are_large_and_deep() -> None:
     def forward(m: Any, x: Tensor) -> Tensor:
         m.items.append(x)
         m.nested[0].append(x)
+        m.log.append(x)
         made: Tensor = m.linear(x)
         return made
 
@@ -278,7 +279,9 @@ def test_containers_that_are_large_and_deep() -> None:
     for _ in range(20_000):
         nested[0].append([])
         nested = nested[0]
+    module.log = [1]
     assert cnnprof.profile(module, (4,)).products == 16
+    assert module.log == [1]
     assert len(module.items) == 20_000
     assert len(module.nested[0]) == 1
 

@@ -5,6 +5,7 @@ A forward pass may fill a cache, which is a dictionary in a list or an object of
 
 from __future__ import annotations
 
+import math
 import sys
 from argparse import Namespace
 from collections import Counter, OrderedDict, UserDict, UserList, defaultdict, deque
@@ -86,21 +87,21 @@ class State:
                 continue
             if kind is _CONTAINER and not value:
                 self._empty.append(value)
-            elif name in _OWN:
+            elif kind is _CONTAINER and name in _OWN:
                 self._contents.append((value, value.copy()))
             else:
-                self._keep_item(attributes, name, value, kind)
+                self._keep_item(attributes, name, value, kind, math.inf)  # what a module holds itself, always
                 while self._waiting:
                     self._look_into(*self._waiting.pop())
 
-    def _keep_item(self, holder: Any, key: Any, value: Any, kind: _Kind) -> None:
-        """Keeps what `holder[key]` is, but for what is in it."""
+    def _keep_item(self, holder: Any, key: Any, value: Any, kind: _Kind, most: float = _MOST) -> None:
+        """Keeps what `holder[key]` is, but for what is in it, if no more than that have been kept."""
         if kind is _TENSOR:
             if not value.is_meta and value.layout is torch.strided and value.nbytes <= _SMALL:
                 if id(value) not in self._copies:
                     self._copies[id(value)] = value.clone()
                 holder[key] = self._copies[id(value)]
-        elif id(value) not in self._seen and len(self._seen) < _MOST:
+        elif id(value) not in self._seen and len(self._seen) < most:
             self._seen.add(id(value))
             if kind is _OBJECT:
                 attributes = vars(value)

@@ -145,7 +145,7 @@ class Operator(NamedTuple):
 
     name: str
     make: Callable[..., Any]
-    """The rule of its output, which it makes; None where the rule, if there is one, has no answer."""
+    """The rule of its output. It returns None where it has no answer."""
     products: Callable[..., tuple[Term, ...]] | None
     """The terms of its products; None where it has none, or where it is not known."""
     known: bool
@@ -165,13 +165,13 @@ class _Operators(dict[Any, Operator]):
         # A tensor that is made of numbers in Python comes to light as the input and the output of lift_fresh.
         new = name == "lift_fresh" or (writes(func) if known is None else known.writes)
         moves = known is None or name.startswith(("resize", "set_"))
-        make = (known and known.output) or _unknown
+        make = (known and known.output) or _no_answer
         products = None if known is None else known.products
         made = self[func] = Operator(name, make, products, known is not None, new, moves, followed(func))
         return made
 
 
-def _unknown(*args: Any, **kwargs: Any) -> None:
+def _no_answer(*args: Any, **kwargs: Any) -> None:
     return None
 
 
