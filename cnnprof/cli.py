@@ -3,22 +3,59 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from io import TextIOBase
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cnnprof import __version__
-from cnnprof.commands import check, compare, memory, schema, show, summarize, verify
-from cnnprof.commands import list as list_networks
 from cnnprof.errors import EXIT_CANNOT_RUN, CnnprofError, UsageError, full
-from cnnprof.render.definitions import GLOSSARY
+
+COMMANDS: Mapping[str, str] = {
+    "summarize": (
+        "Show what each layer of a network costs: output size, parameters, products, and the totals; with --training its memory."
+    ),
+    "compare": "Put networks side by side: what they cost, ratios to the first, and which layers differ.",
+    "check": "Fail if a network does not cost what was accepted: its totals are compared exactly with those in cnnprof.lock.",
+    "memory": "Show the memory of a pass: its peak and what it is made of, the layers that cost most, the live bytes over time.",
+    "verify": "Ask independent sources what a network costs, and explain where they differ.",
+    "list": "List the bundled networks with their parameters, products, input and reference.",
+    "show": "Print the YAML of a bundled network, to start one's own from.",
+    "schema": "Print the JSON Schema of a spec: save it beside your YAML files, and editors complete and check them.",
+}
+"""Each one's name, which is that of its module, and the beginning of its help: `--help` need not import them to say that."""
+_WITH_FIGURES = frozenset({"summarize", "compare", "memory"})
+"""Those whose help ends with what the figures are."""
+
+
+class _Commands(TyperGroup):
+    """Loads the command that is called, so that it need not wait for what the others import."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found and name and loaded(name), rest
+
+
+def loaded(name: str) -> Any:
+    """The command of that name, with its options."""
+    run: Callable[..., None] = import_module(f"cnnprof.commands.{name}").run
+    epilog = import_module("cnnprof.render.definitions").GLOSSARY if name in _WITH_FIGURES else None
+    paragraphs = (inspect.getdoc(run) or "").split("\n\n")
+    alone = typer.Typer(add_completion=False)
+    alone.command(name, help="\n\n".join(" ".join(one.split()) for one in paragraphs), epilog=epilog)(run)
+    return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="cnnprof",
+    cls=_Commands,
     help="What a network costs before anything is allocated: shapes, parameters, products and memory of every layer.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -39,14 +76,12 @@ def _options(
     pass
 
 
-app.command("summarize", epilog=GLOSSARY)(summarize.summarize)
-app.command("compare", epilog=GLOSSARY)(compare.compare)
-app.command("check")(check.check)
-app.command("memory", epilog=GLOSSARY)(memory.memory)
-app.command("verify")(verify.verify)
-app.command("list")(list_networks.list_networks)
-app.command("show")(show.show)
-app.command("schema")(schema.schema)
+def _unloaded() -> None:
+    """Stands for a command that has not been called."""
+
+
+for _name, _help in COMMANDS.items():
+    app.command(_name, help=_help)(_unloaded)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import cnnprof
+from cnnprof.cli import COMMANDS, loaded
 
 
 def run(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -54,6 +55,25 @@ def test_what_does_not_import_torch(arguments: list[str]) -> None:
     assert "cnnprof.cli" in loaded
     assert "torch" not in loaded
     assert "numpy" not in loaded
+
+
+def test_a_command_imports_no_other() -> None:
+    commands = {f"cnnprof.commands.{name}" for name in COMMANDS}
+    assert not commands & modules_after("--help")
+    assert not commands & modules_after("chek")
+    assert commands & modules_after("list") == {"cnnprof.commands.list"}
+    assert commands & modules_after("summarize", "--help") == {"cnnprof.commands.summarize"}
+    assert not {"yaml", "cnnprof.spec.parser"} & modules_after("list")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_how_their_help_begins(name: str) -> None:
+    assert loaded(name).help.partition("\n\n")[0] == COMMANDS[name]
+
+
+def test_every_module_of_a_command_is_listed() -> None:
+    found = {path.stem for path in Path(cnnprof.__path__[0], "commands").glob("*.py") if "\ndef run(" in path.read_text()}
+    assert found == set(COMMANDS)
 
 
 def test_summaries_import_neither_torchs_compiler_nor_sympy() -> None:
@@ -274,6 +294,13 @@ def test_a_closed_pipe_is_no_error() -> None:
     )
     assert text.stdout.startswith("resnet18  input 3x224x224")
     assert text.stderr == ""
+
+
+def test_the_shell_completes_options() -> None:
+    code = "from cnnprof.cli import app; app(prog_name='cnnprof')"
+    environ = os.environ | {"_CNNPROF_COMPLETE": "complete_bash", "COMP_WORDS": "cnnprof check --up", "COMP_CWORD": "2"}
+    found = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert found.stdout.split() == ["--update"]
 
 
 def test_the_shell_completes_network_names() -> None:

@@ -29,11 +29,11 @@ class OutputFormat(str, Enum):
     junit = "junit"
 
 
-def check(
+def run(
     targets: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TARGET]",
+            metavar="TARGET",
             help="Networks to check; all that the lock names by default.",
             autocompletion=options.complete_network,
         ),

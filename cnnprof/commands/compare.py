@@ -21,7 +21,7 @@ class By(str, Enum):
     layer = "layer"
 
 
-def compare(
+def run(
     targets: options.Targets,
     input_shape: options.Input = None,
     batch: options.Batch = 1,

@@ -13,8 +13,8 @@ from cnnprof.render.listing import write_listing
 from cnnprof.spec import library
 
 
-def list_networks(
-    pattern: Annotated[str, typer.Argument(metavar="[GLOB]", help="Only names that match, 'resnet*', or a family, resnet.")] = "*",
+def run(
+    pattern: Annotated[str, typer.Argument(metavar="GLOB", help="Only names that match, 'resnet*', or a family, resnet.")] = "*",
 ) -> None:
     """List the bundled networks with their parameters, products, input and reference."""
     found = library.entries()

@@ -21,7 +21,7 @@ class Format(str, Enum):
     csv = "csv"
 
 
-def memory(
+def run(
     target: options.Network,
     input_shape: options.Input = None,
     batch: options.Batch = 1,

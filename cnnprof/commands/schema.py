@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 
-def schema() -> None:
+def run() -> None:
     """Print the JSON Schema of a spec: save it beside your YAML files, and editors complete and check them."""
     from cnnprof.spec.schema import schema_text
 

@@ -11,7 +11,7 @@ from cnnprof.spec import library
 from cnnprof.spec.target import SUFFIXES
 
 
-def show(name: BundledName) -> None:
+def run(name: BundledName) -> None:
     """Print the YAML of a bundled network, to start one's own from."""
     if not library.knows(name) and (name.endswith(SUFFIXES) or Path(name).is_file()):
         raise UsageError(f'show prints bundled networks only, which `cnnprof list` names, and "{name}" is a file')

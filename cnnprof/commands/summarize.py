@@ -31,7 +31,7 @@ class Convention(str, Enum):
     ptflops = "ptflops"
 
 
-def summarize(
+def run(
     targets: options.Targets,
     input_shape: options.Input = None,
     batch: options.Batch = 1,

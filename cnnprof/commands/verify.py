@@ -32,7 +32,7 @@ class Format(str, Enum):
     json = "json"
 
 
-def verify(
+def run(
     target: options.Network,
     input_shape: options.Input = None,
     batch: options.Batch = 1,

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnnprof.errors import Source, UsageError, did_you_mean
-from cnnprof.spec import parser
-from cnnprof.spec.grammar import Spec
-from cnnprof.spec.reader import read_file
+
+if TYPE_CHECKING:
+    from cnnprof.spec.grammar import Spec
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -94,4 +95,7 @@ def load(entry: Entry) -> Spec:
 
 @cache
 def _parsed(path: Path) -> Spec:
+    from cnnprof.spec import parser  # which names, and the shell's completion of them, need not wait for
+    from cnnprof.spec.reader import read_file
+
     return parser.parse(Source(path.name, read_file(path).text))
