@@ -31,7 +31,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import output
 from benchmarks.isolation import NoAnswerError, isolated
 from benchmarks.peers import CNNPROF, PEERS, Device, Example, Figures, Side, Tool, installed, quiet, sides
-from benchmarks.timing import aligned, machine, progress
+from benchmarks.text import aligned, filled
+from benchmarks.timing import machine, progress
 
 LARGEST = 1_500_000_000
 """Bytes of parameters beyond which no module is made on the CPU."""
@@ -247,26 +248,34 @@ def _warm() -> None:
 
 def totals(found: Sequence[Answer]) -> str:
     """A row for each tool: right, within 1 %, wrong and silent, of parameters and of products."""
-    rows: list[tuple[str, ...]] = [("", "", "of", "params right", "1 %", "wrong", "none", "products right", "1 %", "wrong", "none")]
+    kinds = ("right", "1 %", "wrong", "none")
+    rows: list[tuple[str, ...]] = []
     for group in dict.fromkeys(answer.group for answer in found):
-        for side in dict.fromkeys(answer.side for answer in found):
-            of = [answer for answer in found if (answer.group, answer.side) == (group, side)]
+        of_group = [answer for answer in found if answer.group == group]
+        number = len({answer.subject for answer in of_group})
+        rows += [(f"{number} {group}", "params", "", "", "", "products", "", "", ""), ("", *kinds, *kinds)]
+        for side in dict.fromkeys(answer.side for answer in of_group):
+            of = [answer for answer in of_group if answer.side == side]
             params, products = (tally(of, quantity) for quantity in QUANTITIES)
             cells = (str(count) for each in (params, products) for count in (each.right, each.close, each.wrong, each.silent))
-            rows.append((group, side, str(len(of)), *cells))
-    return aligned(rows, left=(0, 1))
+            rows.append((f"  {side}", *cells))
+    return aligned(rows, left=(0,))
 
 
 def each(found: Sequence[Answer], subjects: Sequence[Subject]) -> str:
-    """A row for each answer beside what is true."""
+    """A row for each answer below what is true."""
     sources = {(subject.group, subject.name): subject.source for subject in subjects}
-    rows: list[tuple[str, ...]] = [("", "tool", "params", "products", "")]
+    rows: list[tuple[str, ...]] = [("", "params", "products")]
     for subject in dict.fromkeys((answer.group, answer.subject) for answer in found):
         of = [answer for answer in found if (answer.group, answer.subject) == subject]
         truth = of[0].truth
-        rows.append((subject[1], "true", f"{truth.params:,}", f"{truth.products:,}", sources[subject]))
-        rows += [("", answer.side, *(_cell(answer, quantity) for quantity in QUANTITIES), answer.trouble) for answer in of]
-    return aligned(rows, left=(0, 1, 4))
+        rows += [(subject[1], f"{truth.params:,}", f"{truth.products:,}"), (f"  {sources[subject]}",)]
+        for answer in of:
+            side = f"  {answer.side}"
+            rows.append((side, *(_cell(answer, quantity) for quantity in QUANTITIES)))
+            if answer.trouble:
+                rows[-1] = (side, answer.trouble)
+    return aligned(rows, left=(0,))
 
 
 def _cell(answer: Answer, quantity: Quantity) -> str:
@@ -316,7 +325,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         subjects += [] if chosen.only == "networks" else list(module_table())[:: 4 if chosen.quick else 1]
     found = answers(subjects, tools)
     about = machine()
-    print(", ".join(about.values()))
+    print(filled(", ".join(about.values())))
     if chosen.all:
         print(each(found, subjects), end="\n\n")
     print(totals(found))
@@ -325,7 +334,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if unpublished:
         notes.insert(0, f"held against torch's FLOP counter, being in no publication: {', '.join(unpublished)}")
     for note in notes:
-        print(note)
+        print(filled(note))
     output.write("agreement", {**about, "notes": notes, **result(found)}, chosen)
 
 

@@ -31,7 +31,8 @@ from torch.nn.modules import module as module_hooks
 from benchmarks import output
 from benchmarks.isolation import NoAnswerError, isolated
 from benchmarks.peers import CNNPROF, PEERS, Ask, Example, Figures, Tool, installed
-from benchmarks.timing import aligned, machine
+from benchmarks.text import aligned, filled
+from benchmarks.timing import machine
 from benchmarks.trouble import described
 
 Snapshot = Mapping[str, Mapping[str, Any]]
@@ -180,7 +181,8 @@ def left_by(ask: Callable[[nn.Module, Example], object], raising: bool) -> tuple
     found = changes(before, {**of_module(net), **of_process()})
     for stream, text in printed.items():
         if text.getvalue():
-            found[f"printed to {stream}"] = [f"{len(text.getvalue().splitlines())} lines"]
+            count = len(text.getvalue().splitlines())
+            found[f"printed to {stream}"] = [f"{count} line" + "s" * (count != 1)]
     return found, trouble
 
 
@@ -206,13 +208,14 @@ def _isolated(ask: Ask, raising: bool) -> tuple[Changes, str]:
 
 
 def table(found: Mapping[str, Mapping[str, tuple[Changes, str]]]) -> str:
-    """A row for each kind of thing that a tool leaves changed."""
-    rows: list[tuple[str, ...]] = [("", "after", "leaves changed", "")]
+    """A row for each kind of thing that a tool leaves changed, below the tool."""
+    rows: list[tuple[str, ...]] = [("  after", "leaves changed", "")]
     for tool, occasions in found.items():
+        rows.append((tool,))
         for when, (left, _) in occasions.items():
             kinds = [(kind, _names(names)) for kind, names in left.items()] or [("nothing", "")]
-            rows += [(tool, when, *cells) if number == 0 else ("", "", *cells) for number, cells in enumerate(kinds)]
-    return aligned(rows, left=range(4))
+            rows += [(f"  {when}" if number == 0 else "", *cells) for number, cells in enumerate(kinds)]
+    return aligned(rows, left=range(3))
 
 
 def _names(names: Sequence[str]) -> str:
@@ -240,11 +243,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     tools, missing = installed([CNNPROF, *PEERS])
     found = measured(tools)
     about = machine()
-    print(", ".join(about.values()))
+    print(filled(", ".join(about.values())))
     print(table(found))
     lines = [*missing, *notes(found)]
     for line in lines:
-        print(line)
+        print(filled(line))
     left = {tool: {when: {"changes": left, "raised": raised} for when, (left, raised) in of.items()} for tool, of in found.items()}
     output.write("side_effects", {**about, "notes": lines, "left": left}, chosen)
 

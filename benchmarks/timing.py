@@ -9,14 +9,16 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Literal, TypeVar
 
 from benchmarks import output
+from benchmarks.text import aligned, filled
 from benchmarks.trouble import described
 
 T = TypeVar("T")
@@ -136,12 +138,15 @@ def seconds(work: Callable[[], object], tidy: Callable[[], object] = lambda: Non
 def process(*command: str | Path) -> Callable[[], Run]:
     """A function that runs the command to its end, output thrown away, and returns what it took.
 
+    Python may keep what it has compiled, as it does for users, even where this process has been told not to.
+
     Raises subprocess.CalledProcessError, with what the command wrote to stderr, where it fails.
     """
 
     def run() -> Run:
         launched = [sys.executable, "-I", "-S", LAUNCHER, *command]
-        done = subprocess.run(launched, check=True, text=True, capture_output=True, stdin=subprocess.DEVNULL)
+        environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        done = subprocess.run(launched, check=True, text=True, capture_output=True, stdin=subprocess.DEVNULL, env=environ)
         taken, peak, code = done.stdout.split()
         if int(code) != 0:
             raise subprocess.CalledProcessError(int(code), [str(part) for part in command], stderr=done.stderr)
@@ -152,34 +157,16 @@ def process(*command: str | Path) -> Callable[[], Run]:
 
 
 def table(lines: Iterable[Line]) -> str:
-    """The lines as aligned text, a heading above."""
-    heading = ("", "median", "against", "median", "ratio", "at most", "")
-    return aligned([heading, *(_cells(line) for line in lines)], left=(0, 2, 6))
-
-
-def aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> str:
-    """The rows as text, column under column; those of these numbers begin at their left, the others end at their right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
-def _cells(line: Line) -> tuple[str, ...]:
-    show = _SHOWN[line.unit]
-    return (
-        line.what,
-        show(median(line.samples)),
-        line.against,
-        show(median(line.against_samples)),
-        f"{line.ratio:.3f}",
-        "" if line.bound is None else f"{line.bound:g}",
-        line.verdict,
-    )
+    """The lines as aligned text, a heading above: each side, and below it those that it is held against."""
+    rows: list[tuple[str, ...]] = [("", "median", "ratio", "at most", "")]
+    for (what, unit), of in groupby(lines, lambda line: (line.what, line.unit)):
+        show = _SHOWN[unit]
+        first, *rest = of
+        rows.append((what, show(median(first.samples)), "", "", ""))
+        for line in (first, *rest):
+            bound = "" if line.bound is None else f"{line.bound:g}"
+            rows.append((f"  {line.against}", show(median(line.against_samples)), f"{line.ratio:.3f}", bound, line.verdict))
+    return aligned(rows, left=(0, 4))
 
 
 def options(description: str, runs: int, fewest: int) -> argparse.ArgumentParser:
@@ -234,12 +221,12 @@ def report(
     """Prints the machine, the table and the notes; writes the samples, and `more` with them, where the options say."""
     about = machine()
     over = [f"{line.what} against {line.against}" for line in lines if line.verdict == "OVER"]
-    print(", ".join(about.values()))
+    print(filled(", ".join(about.values())))
     print(table(lines))
     for note in notes:
-        print(note)
+        print(filled(note))
     if any(line.bound is not None for line in lines):
-        print(f"over the bound: {'; '.join(over)}" if over else "nothing is over its bound")
+        print(filled(f"over the bound: {'; '.join(over)}" if over else "nothing is over its bound"))
     rows = [{**asdict(line), "ratio": line.ratio, "verdict": line.verdict} for line in lines]
     output.write(benchmark, {**about, "notes": list(notes), "lines": rows, **(more or {})}, chosen)
 

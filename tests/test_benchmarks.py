@@ -27,6 +27,7 @@ from benchmarks.plain_networks import NETWORKS
 from benchmarks.process import script
 from benchmarks.readme import best, better, bounds
 from benchmarks.speed import faster
+from benchmarks.text import aligned, filled
 from benchmarks.timing import PACKAGES, Line, drop_failing, machine, process, table
 from cnnprof.published import figures
 
@@ -66,7 +67,47 @@ def test_a_verdict_is_of_the_medians(
 ) -> None:
     line = Line("ours", "s", samples, "theirs", against, bound)
     assert line.verdict == verdict
-    assert table([line]).splitlines()[1].endswith(verdict)
+    assert table([line]).splitlines()[2].endswith(verdict)
+
+
+def test_a_table_has_each_side_above_those_it_is_held_against(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")  # figures are never broken
+    samples, others = (0.5, 1.5, 1.0), (4.0,)
+    lines = [
+        Line("ours", "s", samples, "slow", others, 0.2),
+        Line("ours", "s", samples, "slower", (0.8,)),
+        Line("ours", "MiB", (1000.0,), "slow", (1024.0,), 1),
+    ]
+    assert table(lines).splitlines() == [
+        "               median  ratio  at most",
+        "ours          1.000 s",
+        "  slow        4.000 s  0.250      0.2  OVER",
+        "  slower    800.00 ms  1.250",
+        "ours      1,000.0 MiB",
+        "  slow    1,024.0 MiB  0.977        1  ok",
+    ]
+
+
+def test_sentences_go_on_below_where_they_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "36")
+    rows = [
+        ("tool", "count", "left"),
+        ("one", "1", "nothing"),
+        ("two", "10", "a word_with_hyphen-s and more"),
+        ("a section",),
+    ]
+    assert aligned(rows, left=(0, 2)).splitlines() == [
+        "tool  count  left",
+        "one       1  nothing",
+        "two      10  a word_with_hyphen-s",
+        "             and more",
+        "a section",
+    ]
+    assert filled("what is too long for one line of it, and goes on").splitlines() == [
+        "what is too long for one line of it,",
+        "  and goes on",
+    ]
+    assert filled("") == ""
 
 
 def test_a_faster_peer_is_named() -> None:
@@ -148,7 +189,10 @@ def test_each_peer_is_judged_by_its_own_process() -> None:
     assert by_side["dying"].trouble == "dies (3)"
     assert by_side["FlopCounterMode"].said == by_side["FlopCounterMode (meta)"].said == Figures(None, CONV_FIGURES.products)
     assert by_side["fvcore"].said == by_side["cnnprof"].said == by_side["cnnprof (cpu)"].said == CONV_FIGURES
-    rows = {row.split("  ")[1].strip(): row.split()[-8:] for row in agreement.totals(found).splitlines()[1:]}
+    heading, kinds, *totals = agreement.totals(found).splitlines()
+    assert heading.split() == ["1", "modules", "params", "products"]
+    assert kinds.split() == [*("right", "1", "%", "wrong", "none") * 2]
+    rows = {row[:18].strip(): row.split()[-8:] for row in totals}
     assert rows["wrong"] == ["0", "0", "1", "0", "0", "0", "1", "0"]
     assert rows["raising"] == ["0", "0", "0", "1", "0", "0", "0", "1"]
     assert rows["cnnprof"] == ["1", "0", "0", "0", "1", "0", "0", "0"]
@@ -209,7 +253,7 @@ def test_a_planted_change_is_seen() -> None:
         "hooks on every module": ["_global_forward_hooks"],
         "random state": ["torch"],
         "defaults": ["grad mode"],
-        "printed to stdout": ["1 lines"],
+        "printed to stdout": ["1 line"],
     }
     assert "4.extra" in left["attributes"]
 
@@ -244,9 +288,15 @@ def test_a_table_of_side_effects() -> None:
         "careful": {"a pass": ({}, ""), "a pass that raises": ({}, "raises RuntimeError: the module's own error")},
         "careless": {"a pass": ({"hooks": list("abcde")}, ""), "a pass that raises": ({}, "")},
     }
-    careful, _, careless, _ = side_effects.table(found).splitlines()[1:]
-    assert careful.split() == ["careful", "a", "pass", "nothing"]
-    assert careless.endswith("hooks           a, b, c and 2 more")
+    assert side_effects.table(found).splitlines() == [
+        "  after               leaves changed",
+        "careful",
+        "  a pass              nothing",
+        "  a pass that raises  nothing",
+        "careless",
+        "  a pass              hooks           a, b, c and 2 more",
+        "  a pass that raises  nothing",
+    ]
     assert side_effects.notes(found) == ["careless does not pass on the module's own error: it raises nothing"]
 
 
