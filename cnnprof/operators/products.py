@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from torch import Tensor
@@ -105,8 +106,12 @@ def convolution(args: Args, kwargs: Kwargs, out: Tensor) -> tuple[Term, ...]:
 
 def direct_convolution(args: Args, kwargs: Kwargs, out: Tensor) -> tuple[Term, ...]:
     """batch x out_channels x output map x in_channels / groups x kernel, of (x, weight, …)."""
-    _, *reads = args[1].shape
-    return (term(*out.shape, *reads),)
+    return _direct_convolution(out.shape, args[1].shape)
+
+
+@lru_cache(maxsize=4096)  # most convolutions of a deep network are as another
+def _direct_convolution(out: Sequence[int], weight: Sequence[int]) -> tuple[Term, ...]:
+    return (term(*out, *weight[1:]),)
 
 
 def transposed_convolution(args: Args, kwargs: Kwargs, out: Tensor) -> tuple[Term, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -160,7 +161,6 @@ class _Rows:
     def costing(self, own: Owned, call: AnyCall) -> tuple[Cost, tuple[Shape, ...], tuple[Term, ...]]:
         """The cost of a row that owns these and ran that, and the arithmetic behind it."""
         terms, unknown = self.count(call)
-        products = sum(map(math.prod, terms)) if terms else 0
         if isinstance(call, LayerCall):
             kept, peak = self.retained.get(call.run, 0), self.live.get(call.run, 0)
         else:
@@ -169,7 +169,7 @@ class _Rows:
                 kept += self.retained.get(operation.run, 0)
                 peak = max(peak, self.live.get(operation.run, 0))
         params, trainable, param_bytes, buffer_bytes, shapes, _, _ = own
-        cost = Cost(params, trainable, products, call.output_bytes, param_bytes, buffer_bytes, unknown, kept, peak)
+        cost = _cost(params, trainable, terms, call.output_bytes, param_bytes, buffer_bytes, unknown, kept, peak)
         return cost, shapes, terms
 
     def idle(self, module: nn.Module) -> Iterator[nn.Module]:
@@ -179,6 +179,22 @@ class _Rows:
                 if below in self.owned and owns(self.owned[below]):
                     yield below
                 yield from self.idle(below)
+
+
+@lru_cache(maxsize=4096)  # most layers of a deep network cost what another does, and can share that
+def _cost(
+    params: int,
+    trainable: int,
+    terms: tuple[Term, ...],
+    output_bytes: int,
+    param_bytes: int,
+    buffer_bytes: int,
+    unknown: tuple[str, ...],
+    retained: int,
+    peak: int,
+) -> Cost:
+    products = sum(map(math.prod, terms))
+    return Cost(params, trainable, products, output_bytes, param_bytes, buffer_bytes, unknown, retained, peak)
 
 
 def _is_empty(module: nn.Module) -> bool:
