@@ -13,8 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from operator import attrgetter
-from types import BuiltinFunctionType, MethodDescriptorType, ModuleType
+from types import MethodDescriptorType, ModuleType
 from typing import Any, TypeAlias
 
 import torch
@@ -24,6 +23,7 @@ from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 from torch.nn.modules import module as module_hooks
 
 from cnnprof.operators.contractions import normalized
+from cnnprof.profiling.torchs_code import METHODS, OWN, Way, is_torchs, unhooked
 from cnnprof.profiling.trace import COMPILER, OPERATORS, Operator, Trace
 
 Called: TypeAlias = "tuple[Operator | None, tuple[Any, ...]] | None"
@@ -134,36 +134,6 @@ FUNCTIONS: dict[Any, tuple[str, Operator]] = {
 """What Python's operators on two tensors call, as one writes it, and what that runs."""
 
 
-class _Way:
-    """What a call of such a layer goes through."""
-
-    def __init__(self, *places: tuple[type[nn.Module] | ModuleType, str]) -> None:
-        self.places = tuple(place for place in places if hasattr(*place))
-        self.torchs: list[tuple[Any, Callable[[Any], Any], Any]] = []
-        """For each owner what gets the functions there, and those that were found to be torch's."""
-
-    def is_torchs(self) -> bool:
-        """Whether nobody has put functions of their own in it."""
-        for owner, functions, torchs in self.torchs:
-            if functions(owner) != torchs:
-                break
-        else:
-            if self.torchs:
-                return True
-        if not all(_is_torchs(owner, name, getattr(owner, name)) for owner, name in self.places):
-            return False
-        names: dict[Any, list[str]] = {}
-        for owner, name in self.places:
-            names.setdefault(owner, []).append(name)
-        getters = [(owner, attrgetter(*those)) for owner, those in names.items()]
-        self.torchs = [(owner, functions, functions(owner)) for owner, functions in getters]
-        return True
-
-
-_METHODS = ("forward", "_conv_forward", "_check_input_dim")
-_CALLS = ("_call_impl", "_compiled_call_impl")
-_OWN = frozenset((*_METHODS, *_CALLS))
-"""What a layer may have of its own in the place of its class's."""
 _READ = frozenset(
     (
         *("__getattribute__", "_parameters", "_buffers", "_modules", "training"),
@@ -172,31 +142,18 @@ _READ = frozenset(
     )
 )
 """Attributes that are read here, which no class has: it would have them in the place of the layer's."""
-_CALLED = _Way((nn.Module, "_wrapped_call_impl"))
-_SEQUENTIAL = _Way((nn.Sequential, "forward"), (nn.Sequential, "__iter__"))
+_CALLED = Way((nn.Module, "_wrapped_call_impl"))
+_SEQUENTIAL = Way((nn.Sequential, "forward"), (nn.Sequential, "__iter__"))
 
 
-def _way(kind: type[nn.Module], home: ModuleType, function: str) -> _Way:
-    methods = [(kind, name) for name in (*_METHODS, "__getattr__")]
+def _way(kind: type[nn.Module], home: ModuleType, function: str) -> Way:
+    methods = [(kind, name) for name in (*METHODS, "__getattr__")]
     functions = (function, f"{function}_") if function else ()
-    return _Way(*methods, *[(owner, name) for owner in (home, F) for name in functions])
+    return Way(*methods, *[(owner, name) for owner in (home, F) for name in functions])
 
 
 _CLASSES = {cls for kind in LAYERS for cls in kind.__mro__ if cls is not object}
 _KINDS = {kind: (layer, _way(kind, home, function)) for kind, (layer, home, function) in LAYERS.items()}
-
-
-def _is_torchs(owner: Any, name: str, function: Any) -> bool:
-    """Whether a function is the one that was written there."""
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return type(function) is BuiltinFunctionType and function.__name__ == name
-    home, path = owner, name
-    if isinstance(owner, type):
-        owner = next(cls for cls in owner.__mro__ if name in cls.__dict__)
-        home, path = sys.modules[owner.__module__], f"{owner.__name__}.{name}"
-    written = code.co_filename == home.__file__ and code.co_name == name and function.__qualname__ == path
-    return written and not hasattr(function, "__wrapped__")
 
 
 @contextmanager
@@ -204,13 +161,13 @@ def direct(trace: Trace) -> Iterator[None]:
     """Gives a trace the operators of such layers directly. Afterwards `nn.Module` is as it was."""
     torchs: Any = nn.Module._call_impl
     plain = all(vars(cls).keys().isdisjoint(_READ) for cls in _CLASSES)
-    if type(trace) is not Trace or not plain or not _is_torchs(nn.Module, "_call_impl", torchs):
+    if type(trace) is not Trace or not plain or not is_torchs(nn.Module, "_call_impl", torchs):
         yield  # the other traces see more than this tells
         return
 
     def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         own = module.__dict__
-        if not (_unhooked(own) and _undisturbed(trace, trace.naming)):
+        if not (unhooked(own) and _undisturbed(trace, trace.naming)):
             return torchs(module, *args, **kwargs)
         cls = type(module)
         if (cls in _KINDS or cls is nn.Sequential) and len(args) == 1 and not kwargs and _is_plain(args[0]):
@@ -275,10 +232,10 @@ def _one_by_one(trace: Trace, call: Callable[..., Any], layers: nn.Module, x: An
     looked = True  # `call` has looked at `x`, and for who else is looking on
     while module is not _END:
         if type(module) in _KINDS and (looked or (_is_plain(x) and _undisturbed(trace, trace.naming))) and _CALLED.is_torchs():
-            seen: set[_Way] = set()
+            seen: set[Way] = set()
             follows = False
             with _no_functions(), _no_modes():
-                while (kind := _KINDS.get(type(module))) is not None and _unhooked(own := module.__dict__):
+                while (kind := _KINDS.get(type(module))) is not None and unhooked(own := module.__dict__):
                     layer, way = kind
                     if way not in seen:
                         if not (_leads_to(call, type(module)) and way.is_torchs()):
@@ -311,7 +268,7 @@ def _leads_to(call: Callable[..., Any], cls: Any) -> bool:
 
 def _output(trace: Trace, layer: Layer, module: nn.Module, own: Attributes, x: Tensor, follows: bool = False) -> Tensor | None:
     """What the module, of those attributes, returns, noted: as plain a tensor as it was given. None where torch goes its way."""
-    if own["_modules"] or not own.keys().isdisjoint(_OWN):
+    if own["_modules"] or not own.keys().isdisjoint(OWN):
         return None
     try:
         called = layer(own, x)
@@ -333,14 +290,6 @@ def _output(trace: Trace, layer: Layer, module: nn.Module, own: Attributes, x: T
 def _is_plain(x: Any) -> bool:
     """Whether it is a tensor that is nothing but on meta: not of negated numbers, nor sparse, quantized or of inference mode."""
     return type(x) is Tensor and _dispatch_keys(x) == _META
-
-
-def _unhooked(own: Attributes) -> bool:
-    """Whether a module of those attributes has no hooks."""
-    try:
-        return not (own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"])
-    except KeyError:
-        return False  # torch says what is wrong with it
 
 
 def _undisturbed(trace: Trace, naming: bool) -> bool:
