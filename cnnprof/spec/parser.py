@@ -413,6 +413,10 @@ class _Parser:
         return LayerCall(layer, arguments)
 
     def unknown_call(self, key: Scalar) -> SpecError:
+        name, colon, rest = key.text.partition(":")
+        if colon and self.is_call(name):
+            advice = f"write {name}: {_short(rest)}" if rest else f"write {name}"
+            return SpecError("yaml", "the space after the colon is missing", key.inner.part(len(name), 1), advice)
         excluded = EXCLUDED.get(key.text)
         reason = f"torch's {key.text} {excluded}; profile a Python module: package.module:callable" if excluded else ""
         advice = (
