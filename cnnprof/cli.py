@@ -40,7 +40,7 @@ class _Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, found, rest = super().resolve_command(ctx, args)
-        return name, found and name and loaded(name), rest
+        return name, loaded(name) if found and name else None, rest
 
 
 def loaded(name: str) -> Any:
