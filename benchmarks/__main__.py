@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.output import ENDINGS
+from benchmarks.text import reflowed
 
 QUICK: Mapping[str, Sequence[str]] = {
     "agreement": ("--quick",),
@@ -41,7 +42,7 @@ def run(name: str, quick: bool, folder: Path | None, charts: str) -> bool:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs those that were asked for."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks", description=reflowed(__doc__ or ""), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(QUICK)} (default all)")
     parser.add_argument("--quick", action="store_true", help="fewer runs, fewer networks")

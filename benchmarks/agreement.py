@@ -8,8 +8,8 @@ The whole takes about ten minutes on two cores, most of them for networks on the
 
 What is true: for a network what configs/published.csv has of it; where that has nothing, the sum over its parameters and half of
 what torch's FLOP counter counts on the meta device, which knows nothing of cnnprof. For a module of the table the closed form that
-stands there. The unit is products, without biases, norms, pools and activations: a tool that counts those too is marked wrong, and
-the column beside says how often it is within 1 %. Each answer comes from a process of its own, with the module in eval().
+stands there. The unit is products, without biases, norms, pools and activations: a tool that counts those too is wrong, or
+within 1 %, which has a column of its own. Each answer comes from a process of its own, with the module in eval().
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ def each(found: Sequence[Answer], subjects: Sequence[Subject]) -> str:
     for subject in dict.fromkeys((answer.group, answer.subject) for answer in found):
         of = [answer for answer in found if (answer.group, answer.subject) == subject]
         truth = of[0].truth
-        rows += [(subject[1], f"{truth.params:,}", f"{truth.products:,}"), (f"  {sources[subject]}",)]
+        rows += [(subject[1], f"{truth.params:,}", f"{truth.products:,}"), (f"  true, by {sources[subject]}",)]
         for answer in of:
             side = f"  {answer.side}"
             rows.append((side, *(_cell(answer, quantity) for quantity in QUANTITIES)))
@@ -324,18 +324,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         subjects = [] if chosen.only == "modules" else list(networks(QUICK if chosen.quick else None))
         subjects += [] if chosen.only == "networks" else list(module_table())[:: 4 if chosen.quick else 1]
     found = answers(subjects, tools)
-    about = machine()
-    print(filled(", ".join(about.values())))
-    if chosen.all:
-        print(each(found, subjects), end="\n\n")
-    print(totals(found))
     unpublished = [subject.name for subject in subjects if subject.group == "networks" and subject.source.startswith("torch's")]
     notes = [*missing, *(f"{tool.name} counts {tool.unit}" for tool in tools), *troubles(found)]
     if unpublished:
         notes.insert(0, f"held against torch's FLOP counter, being in no publication: {', '.join(unpublished)}")
+    about = machine()
+    output.write("agreement", {**about, "notes": notes, **result(found)}, chosen)
+    print(filled(", ".join(about.values())))
+    if chosen.all:
+        print(each(found, subjects), end="\n\n")
+    print(totals(found))
     for note in notes:
         print(filled(note))
-    output.write("agreement", {**about, "notes": notes, **result(found)}, chosen)
 
 
 if __name__ == "__main__":

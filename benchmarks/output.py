@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import chart
+from benchmarks.text import reflowed
 
 ENDINGS = ("svg", "png")
 
@@ -17,7 +18,9 @@ def parser(description: str) -> argparse.ArgumentParser:
     """A parser of a benchmark's options: it is called as one calls the program."""
     program = getattr(sys.modules["__main__"].__spec__, "name", None)
     return argparse.ArgumentParser(
-        prog=program and f"python -m {program}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program and f"python -m {program}",
+        description=reflowed(description),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 

@@ -21,6 +21,7 @@ from benchmarks.process import SCRIPT
 from benchmarks.side_effects import ALONE
 from benchmarks.speed import BARE
 from benchmarks.startup import TORCH
+from benchmarks.text import reflowed
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -164,7 +165,9 @@ def block(results: Mapping[str, Result]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes the page and the chart."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.readme", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.readme",
+        description=reflowed(__doc__ or ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="what python -m benchmarks -o FOLDER has written")
     folder = parser.parse_args(argv).folder

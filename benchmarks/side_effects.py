@@ -4,7 +4,7 @@
 
 The module is a small CNN on the CPU, in train() but for a frozen BatchNorm in eval(), as one fine-tunes. Each tool is asked once in
 a process of its own that has imported it; snapshots before and after are compared. The tools are told to print nothing where they
-have an option for that. The last row is a forward pass by itself: a tool that runs the module as it is leaves at least as much.
+have an option for that. Last comes a forward pass by itself: a tool that runs the module as it is leaves at least as much.
 """
 
 from __future__ import annotations
@@ -242,14 +242,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(argv)
     tools, missing = installed([CNNPROF, *PEERS])
     found = measured(tools)
-    about = machine()
-    print(filled(", ".join(about.values())))
-    print(table(found))
-    lines = [*missing, *notes(found)]
-    for line in lines:
-        print(filled(line))
+    about, lines = machine(), [*missing, *notes(found)]
     left = {tool: {when: {"changes": left, "raised": raised} for when, (left, raised) in of.items()} for tool, of in found.items()}
     output.write("side_effects", {**about, "notes": lines, "left": left}, chosen)
+    print(filled(", ".join(about.values())))
+    print(table(found))
+    for line in lines:
+        print(filled(line))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from collections.abc import Collection, Sequence
+from typing import Any
 
 _GAP = "  "
 
@@ -32,9 +34,35 @@ def aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> str:
 
 def filled(text: str, start: str = "") -> str:
     """The text after that start, on as many lines as it takes: the next ones begin below it, or a little to the right."""
-    width = max(shutil.get_terminal_size().columns, len(start) + 20)
     below = " " * (len(start) or len(_GAP))
-    return (
-        textwrap.fill(text, width, initial_indent=start, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
-        or start.rstrip()
-    )
+    width = max(_width(), len(start) + 20)
+    lines = textwrap.wrap(text, width, initial_indent=start, subsequent_indent=below, **_WHOLE_WORDS)
+    return "\n".join(lines) or start.rstrip()
+
+
+def reflowed(description: str) -> str:
+    """The paragraphs of a docstring; each of the lines of an indented one stays one, with what stands below its explanation."""
+    paragraphs = []
+    for paragraph in description.strip().split("\n\n"):
+        lines = paragraph.split("\n")
+        if not lines[0].startswith(" "):
+            paragraphs.append(textwrap.fill(" ".join(lines), _width(), **_WHOLE_WORDS))
+            continue
+        items: list[tuple[str, str]] = []
+        for line in lines:
+            if item := _ITEM.fullmatch(line):
+                items.append((item[1], item[2]))
+            else:
+                start, text = items.pop()
+                items.append((start, f"{text} {line.strip()}"))
+        paragraphs.append("\n".join(filled(text, start) for start, text in items))
+    return "\n\n".join(paragraphs)
+
+
+_WHOLE_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+_ITEM = re.compile(r"( {4}(?:\S+(?: \S+)*  +)?)(\S.*)")
+"""`    profile    what it is`: up to its explanation, and that."""
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns

@@ -158,7 +158,7 @@ def process(*command: str | Path) -> Callable[[], Run]:
 
 def table(lines: Iterable[Line]) -> str:
     """The lines as aligned text, a heading above: each side, and below it those that it is held against."""
-    rows: list[tuple[str, ...]] = [("", "median", "ratio", "at most", "")]
+    rows: list[tuple[str, ...]] = [("what", "median", "", "", ""), ("  against", "median", "ratio", "at most", "")]
     for (what, unit), of in groupby(lines, lambda line: (line.what, line.unit)):
         show = _SHOWN[unit]
         first, *rest = of
@@ -218,8 +218,10 @@ def report(
     chosen: argparse.Namespace,
     more: Mapping[str, object] | None = None,
 ) -> None:
-    """Prints the machine, the table and the notes; writes the samples, and `more` with them, where the options say."""
+    """Writes the samples, and `more` with them, where the options say; prints the machine, the table and the notes."""
     about = machine()
+    rows = [{**asdict(line), "ratio": line.ratio, "verdict": line.verdict} for line in lines]
+    output.write(benchmark, {**about, "notes": list(notes), "lines": rows, **(more or {})}, chosen)
     over = [f"{line.what} against {line.against}" for line in lines if line.verdict == "OVER"]
     print(filled(", ".join(about.values())))
     print(table(lines))
@@ -227,8 +229,6 @@ def report(
         print(filled(note))
     if any(line.bound is not None for line in lines):
         print(filled(f"over the bound: {'; '.join(over)}" if over else "nothing is over its bound"))
-    rows = [{**asdict(line), "ratio": line.ratio, "verdict": line.verdict} for line in lines]
-    output.write(benchmark, {**about, "notes": list(notes), "lines": rows, **(more or {})}, chosen)
 
 
 def progress(text: str) -> None:

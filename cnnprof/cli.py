@@ -38,9 +38,18 @@ _WITH_FIGURES = frozenset({"summarize", "compare", "memory"})
 class _Commands(TyperGroup):
     """Loads the command that is called, so that it need not wait for what the others import."""
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, found, rest = super().resolve_command(ctx, args)
-        return name, loaded(name) if found and name else None, rest
+    _listing = False
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        found = super().get_command(ctx, cmd_name)
+        return found if found is None or self._listing else loaded(cmd_name)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
 
 
 def loaded(name: str) -> Any:

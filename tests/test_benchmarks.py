@@ -27,7 +27,7 @@ from benchmarks.plain_networks import NETWORKS
 from benchmarks.process import script
 from benchmarks.readme import best, better, bounds
 from benchmarks.speed import faster
-from benchmarks.text import aligned, filled
+from benchmarks.text import aligned, filled, reflowed
 from benchmarks.timing import PACKAGES, Line, drop_failing, machine, process, table
 from cnnprof.published import figures
 
@@ -67,7 +67,7 @@ def test_a_verdict_is_of_the_medians(
 ) -> None:
     line = Line("ours", "s", samples, "theirs", against, bound)
     assert line.verdict == verdict
-    assert table([line]).splitlines()[2].endswith(verdict)
+    assert table([line]).splitlines()[3].endswith(verdict)
 
 
 def test_a_table_has_each_side_above_those_it_is_held_against(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,12 +79,13 @@ def test_a_table_has_each_side_above_those_it_is_held_against(monkeypatch: pytes
         Line("ours", "MiB", (1000.0,), "slow", (1024.0,), 1),
     ]
     assert table(lines).splitlines() == [
-        "               median  ratio  at most",
-        "ours          1.000 s",
-        "  slow        4.000 s  0.250      0.2  OVER",
-        "  slower    800.00 ms  1.250",
-        "ours      1,000.0 MiB",
-        "  slow    1,024.0 MiB  0.977        1  ok",
+        "what            median",
+        "  against       median  ratio  at most",
+        "ours           1.000 s",
+        "  slow         4.000 s  0.250      0.2  OVER",
+        "  slower     800.00 ms  1.250",
+        "ours       1,000.0 MiB",
+        "  slow     1,024.0 MiB  0.977        1  ok",
     ]
 
 
@@ -108,6 +109,30 @@ def test_sentences_go_on_below_where_they_began(monkeypatch: pytest.MonkeyPatch)
         "  and goes on",
     ]
     assert filled("") == ""
+
+
+def test_a_description_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "36")
+    description = """
+What is told in a sentence that is
+wrapped anew.
+
+    one        is explained, in more words
+               than there is room for
+    python -m  a command
+
+The end."""
+    assert reflowed(description).splitlines() == [
+        "What is told in a sentence that is",
+        "wrapped anew.",
+        "",
+        "    one        is explained, in more",
+        "               words than there is",
+        "               room for",
+        "    python -m  a command",
+        "",
+        "The end.",
+    ]
 
 
 def test_a_faster_peer_is_named() -> None:

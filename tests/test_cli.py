@@ -9,12 +9,14 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 import yaml
 
 import cnnprof
-from cnnprof.cli import COMMANDS, loaded
+from cnnprof.cli import COMMANDS, app, loaded
 
 
 def run(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -69,6 +71,22 @@ def test_a_command_imports_no_other() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_of_commands_says_how_their_help_begins(name: str) -> None:
     assert loaded(name).help.partition("\n\n")[0] == COMMANDS[name]
+
+
+def test_who_asks_for_a_command_gets_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    group: Any = typer.main.get_command(app)
+    with group.make_context("cnnprof", ["list"]) as context:
+        for _ in range(2):
+            assert [name for name in COMMANDS if not group.get_command(context, name).params] == ["schema"]
+            group.get_help(context)  # which rich prints
+            assert "Show what each layer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_can_be_printed_in_ascii(name: str) -> None:
+    result = run(name, "--help", PYTHONIOENCODING="ascii")
+    assert result.returncode == 0
+    assert COMMANDS[name].split()[0] in result.stdout
 
 
 def test_every_module_of_a_command_is_listed() -> None:

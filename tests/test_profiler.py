@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+from typing import Any
+
 import pytest
 import torch
 from bundled import built
@@ -92,6 +95,14 @@ def test_ties_calls_and_strays() -> None:
         ("unused", "Linear", 12, 0, "not called"),
     ]
     assert found.params == 64 + 12 + 8
+
+
+def test_what_layers_share_cannot_be_changed() -> None:
+    net = nn.Sequential(*(nn.Conv2d(8, 8, 3, padding=1) for _ in range(3)))
+    cost: Any = cnnprof.profile(net, (8, 4, 4)).layers[0].cost
+    with pytest.raises(FrozenInstanceError):
+        cost.products *= 2
+    assert cnnprof.profile(net, (8, 4, 4)).products == 3 * 8 * 4 * 4 * 8 * 3 * 3
 
 
 def test_frozen_parameters() -> None:

@@ -45,7 +45,7 @@ def run(
     expand: Annotated[
         bool, typer.Option("--expand", help="Show equal blocks in a row one by one, not as one row with x3.")
     ] = False,
-    columns: Annotated[str | None, typer.Option(metavar="NAME,…", help=f"The columns to show, of: {', '.join(COLUMNS)}.")] = None,
+    columns: Annotated[str | None, typer.Option(metavar="NAME,...", help=f"The columns to show, of: {', '.join(COLUMNS)}.")] = None,
     sort: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Sort by a column: numbers and sizes from the largest, texts from A to Z.")
     ] = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
@@ -52,7 +51,7 @@ def _weighed(parameters: Parameters, buffers: Buffers, seen: list[int]) -> Owned
     for parameter in parameters.values():
         if parameter is not None:
             seen.append(id(parameter))
-            shapes.append(_plain(parameter.shape))
+            shapes.append(tuple(parameter.shape))
             elements = parameter.numel()
             params += elements
             if parameter.requires_grad:
@@ -63,12 +62,6 @@ def _weighed(parameters: Parameters, buffers: Buffers, seen: list[int]) -> Owned
             seen.append(id(buffer))
             buffer_bytes += buffer.nbytes if buffer.layout is _STRIDED else _stored(buffer)
     return params, trainable, param_bytes, buffer_bytes, tuple(shapes), parameters, buffers
-
-
-@lru_cache(maxsize=4096)
-def _plain(shape: torch.Size) -> Shape:
-    """The same as a tuple: parameters of the same shape share one."""
-    return tuple(shape)
 
 
 def _stored(tensor: Tensor) -> int:

@@ -30,11 +30,11 @@ FieldStride: TypeAlias = "tuple[int | Fraction | None, ...] | None"
 """The same for strides: fractions after a transposed convolution, None where there are no neighbours or it is not known."""
 
 
-@dataclass(unsafe_hash=True)
+@dataclass(frozen=True)
 class Cost:
     """What a layer, or a sum of layers, costs. Costs add: a container's is the sum of its children's.
 
-    Never changed once it is made, nor is a `Layer`. Only `Profile` is frozen: it takes twice as long to make what is.
+    Layers that are alike share one, of other profiles too.
     """
 
     params: int = 0
@@ -94,7 +94,10 @@ NOTHING = Cost()
 
 @dataclass(unsafe_hash=True)
 class Layer:
-    """One layer of the network, or a container of layers, as it was called."""
+    """One layer of the network, or a container of layers, as it was called.
+
+    Never changed once it is made, but not frozen: it takes twice as long to make what is.
+    """
 
     path: str
     """Where the module stands, as `named_modules` says: `stage1.0.main.3`; empty for the network itself."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import keyword
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cnnprof.errors import Source, Span, SpecError, did_you_mean
@@ -398,6 +398,8 @@ class _Parser:
         if name.startswith("$"):
             variable = name[1:]
             if variable not in (words := known - {IN_CHANNELS}):
+                if error := self.without_space(key, {f"${word}" for word in words}):
+                    raise error
                 raise expressions.unknown_name(variable, key.inner.part(1, len(variable)), words, functions=())
             return VariableCall(variable, key.span, self.arguments(value, key.span, known, None))
         if name in self.signatures:
@@ -412,11 +414,17 @@ class _Parser:
         bind(name, layer.parameters, arguments, key.span, layer.told)
         return LayerCall(layer, arguments)
 
-    def unknown_call(self, key: Scalar) -> SpecError:
+    def without_space(self, key: Scalar, words: Container[str]) -> SpecError | None:
+        """What to say of `Conv2d:[8, 3]`, which is one word to YAML."""
         name, colon, rest = key.text.partition(":")
-        if colon and self.is_call(name):
-            advice = f"write {name}: {_short(rest)}" if rest else f"write {name}"
-            return SpecError("yaml", "the space after the colon is missing", key.inner.part(len(name), 1), advice)
+        if not (colon and rest[:1].strip() and name in words) or key.quoted or key.span.width != len(key.text):
+            return None
+        message, advice = "the space after the colon is missing", f'write "{name}: …"'
+        return SpecError("yaml", message, key.span.part(len(name), 1), advice)
+
+    def unknown_call(self, key: Scalar) -> SpecError:
+        if error := self.without_space(key, {*self.callables, *JOINS, "do"}):
+            return error
         excluded = EXCLUDED.get(key.text)
         reason = f"torch's {key.text} {excluded}; profile a Python module: package.module:callable" if excluded else ""
         advice = (
