@@ -159,11 +159,10 @@ def process(*command: str | Path) -> Callable[[], Run]:
 def table(lines: Iterable[Line]) -> str:
     """The lines as aligned text, a heading above: each side, and below it those that it is held against."""
     rows: list[tuple[str, ...]] = [("what", "median", "", "", ""), ("  against", "median", "ratio", "at most", "")]
-    for (what, unit), of in groupby(lines, lambda line: (line.what, line.unit)):
+    for (what, unit, samples), of in groupby(lines, lambda line: (line.what, line.unit, line.samples)):
         show = _SHOWN[unit]
-        first, *rest = of
-        rows.append((what, show(median(first.samples)), "", "", ""))
-        for line in (first, *rest):
+        rows.append((what, show(median(samples)), "", "", ""))
+        for line in of:
             bound = "" if line.bound is None else f"{line.bound:g}"
             rows.append((f"  {line.against}", show(median(line.against_samples)), f"{line.ratio:.3f}", bound, line.verdict))
     return aligned(rows, left=(0, 4))

@@ -76,6 +76,7 @@ def test_a_table_has_each_side_above_those_it_is_held_against(monkeypatch: pytes
     lines = [
         Line("ours", "s", samples, "slow", others, 0.2),
         Line("ours", "s", samples, "slower", (0.8,)),
+        Line("ours", "s", (2.0,), "slower", (0.8,)),
         Line("ours", "MiB", (1000.0,), "slow", (1024.0,), 1),
     ]
     assert table(lines).splitlines() == [
@@ -84,6 +85,8 @@ def test_a_table_has_each_side_above_those_it_is_held_against(monkeypatch: pytes
         "ours           1.000 s",
         "  slow         4.000 s  0.250      0.2  OVER",
         "  slower     800.00 ms  1.250",
+        "ours           2.000 s",
+        "  slower     800.00 ms  2.500",
         "ours       1,000.0 MiB",
         "  slow     1,024.0 MiB  0.977        1  ok",
     ]

@@ -23,7 +23,7 @@ from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 from torch.nn.modules import module as module_hooks
 
 from cnnprof.operators.contractions import normalized
-from cnnprof.profiling.torchs_code import METHODS, OWN, Way, is_torchs, unhooked
+from cnnprof.profiling.torchs_code import METHODS, REPLACEABLE, Way, is_torchs, unhooked
 from cnnprof.profiling.trace import COMPILER, OPERATORS, Operator, Trace
 
 Called: TypeAlias = "tuple[Operator | None, tuple[Any, ...]] | None"
@@ -268,7 +268,7 @@ def _leads_to(call: Callable[..., Any], cls: Any) -> bool:
 
 def _output(trace: Trace, layer: Layer, module: nn.Module, own: Attributes, x: Tensor, follows: bool = False) -> Tensor | None:
     """What the module, of those attributes, returns, noted: as plain a tensor as it was given. None where torch goes its way."""
-    if own["_modules"] or not own.keys().isdisjoint(OWN):
+    if own["_modules"] or not own.keys().isdisjoint(REPLACEABLE):
         return None
     try:
         called = layer(own, x)

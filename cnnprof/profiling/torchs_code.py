@@ -13,7 +13,7 @@ from torch import nn
 METHODS = ("forward", "_conv_forward", "_check_input_dim")
 """What a layer of torch's computes with."""
 _CALLS = ("_call_impl", "_compiled_call_impl")
-OWN = frozenset((*METHODS, *_CALLS))
+REPLACEABLE = frozenset((*METHODS, *_CALLS))
 """What a layer may have of its own in the place of its class's."""
 
 
