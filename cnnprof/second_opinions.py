@@ -20,12 +20,12 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from cnnprof.profiling.as_fvcore import terms_of
+from cnnprof.profiling.calls import Operation
 from cnnprof.profiling.counting import InexpressibleError, total
 from cnnprof.profiling.inputs import Given
 from cnnprof.profiling.profiler import inference
 from cnnprof.profiling.standins import without_data
 from cnnprof.profiling.tensors import tensors_in, with_others
-from cnnprof.profiling.trace import Operation
 from cnnprof.profiling.witness import Invocation, Seen, Witness
 from cnnprof.render.quantities import shapes
 from cnnprof.verification import Difference, Opinion, Reason, params_differ, products_differ, shapes_differ, summed

@@ -33,7 +33,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import cnnprof
 from cnnprof.profiling import profiler
 from cnnprof.profiling.direct import FUNCTIONS, LAYERS, direct
-from cnnprof.profiling.trace import OPERATORS, Trace
+from cnnprof.profiling.trace import Trace
+from cnnprof.profiling.traced_operators import OPERATORS
 from cnnprof.spec import library
 
 SIZE = (4, 8, 8)

@@ -19,8 +19,9 @@ from torch import nn
 import cnnprof
 from cnnprof import published
 from cnnprof.operators.table import RULES, Rule
-from cnnprof.profiling import direct, trace
+from cnnprof.profiling import direct
 from cnnprof.profiling.resolve import Conditions
+from cnnprof.profiling.traced_operators import OPERATORS
 from cnnprof.render.verification import as_json, as_table
 from cnnprof.second_opinions import emptied
 from cnnprof.spec import target
@@ -189,7 +190,7 @@ def test_the_table_in_the_package_is_the_facts_table() -> None:
 def replaced(monkeypatch: pytest.MonkeyPatch, operator: Any, rule: Rule) -> None:
     """Puts another rule in the table, which a trace has then not looked up yet; what runs directly looked it up when imported."""
     monkeypatch.setitem(RULES, operator, rule)
-    monkeypatch.setattr(trace, "OPERATORS", type(trace.OPERATORS)())
+    monkeypatch.setattr("cnnprof.profiling.trace.OPERATORS", type(OPERATORS)())
     monkeypatch.setattr(direct, "_KINDS", {})
 
 

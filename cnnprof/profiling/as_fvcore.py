@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cnnprof.operators.products import term
+from cnnprof.profiling.calls import AnyCall, Operation
 from cnnprof.profiling.counting import Counted, Counting, InexpressibleError, Terms, counted, plain, times, together
-from cnnprof.profiling.trace import AnyCall, Operation
 from cnnprof.profiling.witness import Invocation, Seen, Witness
 
 Rule: TypeAlias = Callable[[Invocation], Terms]

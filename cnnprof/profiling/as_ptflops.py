@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cnnprof.operators.products import term
+from cnnprof.profiling.calls import AnyCall, Operation
 from cnnprof.profiling.counting import (
     Counted,
     Counting,
@@ -30,7 +31,6 @@ from cnnprof.profiling.counting import (
     times,
     together,
 )
-from cnnprof.profiling.trace import AnyCall, Operation
 from cnnprof.profiling.witness import Invocation, Seen, Witness
 
 Rule: TypeAlias = Callable[[Any, Invocation], Terms]

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from cnnprof.operators.products import term
+from cnnprof.profiling.calls import AnyCall
 from cnnprof.profiling.counting import NOTHING, Counted, Counting, InexpressibleError, Terms, counted, places, plain, several, times
-from cnnprof.profiling.trace import AnyCall
 from cnnprof.profiling.witness import Invocation, Witness
 
 Rule: TypeAlias = Callable[[Any, Invocation], Terms]

@@ -16,8 +16,9 @@ from cnnprof.errors import UsageError, did_you_mean
 from cnnprof.nets.layers import LocallyConnected2d
 from cnnprof.operators.products import term
 from cnnprof.profiling import as_fvcore, as_ptflops, as_thop
+from cnnprof.profiling.calls import AnyCall
 from cnnprof.profiling.counting import Counted, Counting, products_of_call
-from cnnprof.profiling.trace import AnyCall, Trace
+from cnnprof.profiling.trace import Trace
 from cnnprof.profiling.witness import Invocation, Seen, Witness
 
 _T = TypeVar("_T", bound=Trace)

@@ -11,8 +11,8 @@ from typing import TypeAlias
 from torch import nn
 
 from cnnprof.operators.products import term
+from cnnprof.profiling.calls import AnyCall, LayerCall
 from cnnprof.profiling.profile import Term
-from cnnprof.profiling.trace import AnyCall, LayerCall
 
 Terms: TypeAlias = tuple[Term, ...]
 

@@ -23,8 +23,9 @@ from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 from torch.nn.modules import module as module_hooks
 
 from cnnprof.operators.contractions import normalized
-from cnnprof.profiling.torchs_code import METHODS, REPLACEABLE, Way, is_torchs, unhooked
-from cnnprof.profiling.trace import COMPILER, OPERATORS, Operator, Trace
+from cnnprof.profiling.torchs_code import METHODS, REPLACEABLE, Way, is_as_written, unhooked
+from cnnprof.profiling.trace import COMPILER, Trace
+from cnnprof.profiling.traced_operators import OPERATORS, Operator
 
 Called: TypeAlias = "tuple[Operator | None, tuple[Any, ...]] | None"
 """An operator, or none, and its arguments; None where it is not that simple."""
@@ -161,7 +162,7 @@ def direct(trace: Trace) -> Iterator[None]:
     """Gives a trace the operators of such layers directly. Afterwards `nn.Module` is as it was."""
     torchs: Any = nn.Module._call_impl
     plain = all(vars(cls).keys().isdisjoint(_READ) for cls in _CLASSES)
-    if type(trace) is not Trace or not plain or not is_torchs(nn.Module, "_call_impl", torchs):
+    if type(trace) is not Trace or not plain or not is_as_written(nn.Module, "_call_impl", torchs):
         yield  # the other traces see more than this tells
         return
 

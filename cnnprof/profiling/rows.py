@@ -14,11 +14,12 @@ from typing import Any
 
 from torch import nn
 
+from cnnprof.profiling.calls import AnyCall, Call, LayerCall, Operation, is_parametrized
 from cnnprof.profiling.counting import Counting, products_of_call
 from cnnprof.profiling.describe import OPERATORS, arguments_of, kind_of
 from cnnprof.profiling.owned import NOTHING_OWNED, Owned, alone, each, owned_by, owns, together
 from cnnprof.profiling.profile import NOTHING, Cost, Layer, Shape, Term
-from cnnprof.profiling.trace import IS_TORCHS, AnyCall, Call, LayerCall, Operation, is_parametrized
+from cnnprof.profiling.torchs_code import HAS_TORCHS_FORWARD
 
 NONE: Mapping[int, int] = MappingProxyType({})
 
@@ -109,7 +110,7 @@ class _Rows:
         if call.calls_modules():
             return True
         # A module of the user's is one row where it is small: the network itself, and what holds unused layers, is not.
-        return not IS_TORCHS[type(module)] and (depth == 0 or next(self.idle(module), None) is not None)
+        return not HAS_TORCHS_FORWARD[type(module)] and (depth == 0 or next(self.idle(module), None) is not None)
 
     def children(self, call: Call, module: nn.Module, path: str, depth: int) -> list[Layer]:
         """The layers of a container: its own parameters, what it ran, what it did not call."""

@@ -33,7 +33,7 @@ class Way:
         else:
             if self.torchs:
                 return True
-        if not all(is_torchs(owner, name, getattr(owner, name)) for owner, name in self.places):
+        if not all(is_as_written(owner, name, getattr(owner, name)) for owner, name in self.places):
             return False
         names: dict[Any, list[str]] = {}
         for owner, name in self.places:
@@ -43,7 +43,7 @@ class Way:
         return True
 
 
-def is_torchs(owner: Any, name: str, function: Any) -> bool:
+def is_as_written(owner: Any, name: str, function: Any) -> bool:
     """Whether a function is the one that was written there."""
     code = getattr(function, "__code__", None)
     if code is None:
@@ -62,3 +62,16 @@ def unhooked(own: dict[str, Any]) -> bool:
         return not (own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"])
     except KeyError:
         return False  # torch says what is wrong with it
+
+
+class _Torchs(dict[type[nn.Module], bool]):
+    """Whether a class computes as one of torch's layers, or of ours, does: its `forward` is not the user's."""
+
+    def __missing__(self, cls: type[nn.Module]) -> bool:
+        forward = getattr(cls, "forward", None)  # a scripted module's class has none
+        home = getattr(forward, "__module__", "torch.") or ""
+        known = self[cls] = home.startswith(("torch.", "cnnprof.nets."))
+        return known
+
+
+HAS_TORCHS_FORWARD = _Torchs()

@@ -11,11 +11,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from dataclasses import field as field_of
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,104 +22,18 @@ from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 
 from cnnprof.errors import CnnprofError
-from cnnprof.operators import MetaMode, writes
-from cnnprof.operators.table import RULES
+from cnnprof.operators import MetaMode
+from cnnprof.profiling.calls import AnyCall, Call, LayerCall, Operation
 from cnnprof.profiling.describe import call_of
 from cnnprof.profiling.elsewhere import met, stand_in
 from cnnprof.profiling.inputs import of_sample
 from cnnprof.profiling.ledger import History, Ledger, Place
 from cnnprof.profiling.other_threads import noticed
-from cnnprof.profiling.profile import Shape, Term
-from cnnprof.profiling.receptive_field import NO_FIELD, Field, Followed, ReceptiveFields, followed
+from cnnprof.profiling.profile import Shape
+from cnnprof.profiling.receptive_field import NO_FIELD, ReceptiveFields
 from cnnprof.profiling.tensors import tensors_in
-
-
-@dataclass(slots=True)
-class Operation:
-    """One operator that ran."""
-
-    operator: str
-    inputs: tuple[Shape, ...]
-    outputs: tuple[Shape, ...]
-    output_bytes: int
-    terms: tuple[Term, ...]
-    known: bool
-    field: Field
-    """The receptive field of its first output."""
-    run: int
-    """How many operators had run when it had, itself included."""
-
-
-@dataclass(slots=True)
-class LayerCall(Operation):
-    """The same of an operator that is all that a call of a layer ran: both in one, for most calls of a network are such."""
-
-    callee: nn.Module
-    number: int
-    """As that of a `Call`."""
-
-    def operations(self) -> Sequence[Operation]:
-        """The operators that ran in it."""
-        return (self,)
-
-    def opened(self) -> Call:
-        """The same as a call to which more can be added."""
-        ran = Operation(self.operator, (), (), self.output_bytes, self.terms, self.known, NO_FIELD, self.run)
-        found = Call(self.callee, self.run - 1, number=self.number, whole=True, output_bytes=self.output_bytes, events=[ran])
-        found.inputs, found.outputs, found.field = self.inputs, self.outputs, self.field
-        return found
-
-
-@dataclass(slots=True)
-class Call:
-    """A call of a module or of a function, or the part of it that has run."""
-
-    callee: nn.Module | str
-    """The function's name, as one writes it: `F.relu`."""
-    start: int
-    """How many operators had run before."""
-    named: bool = False
-    """Whether the functions of its caller are noted."""
-    number: int = 0
-    """How many calls of the same module came before in this pass."""
-    whole: bool = False
-    """Whether it is of a layer of torch's that holds no others: one row, whose operators need no shapes of their own."""
-    arguments: str = ""
-    """Those of a function."""
-    inputs: tuple[Shape, ...] = ()
-    outputs: tuple[Shape, ...] = ()
-    output_bytes: int = 0
-    field: Field = NO_FIELD
-    """The receptive field of its first output."""
-    events: list[Operation | Call] = field_of(default_factory=list)
-
-    def calls_modules(self) -> bool:
-        """Whether it called modules, itself or through functions."""
-        for event in self.events:
-            if isinstance(event, LayerCall):
-                return True
-            if isinstance(event, Call) and (not isinstance(event.callee, str) or event.calls_modules()):
-                return True
-        return False
-
-    def operations(self) -> Sequence[Operation]:
-        """The operators that ran in it: in functions too, in modules only where they compute its weights."""
-        events = self.events
-        if len(events) == 1 and type(events[0]) is Operation:  # nearly always
-            return events  # type: ignore[return-value]
-        return list(self._operations(inner=False))
-
-    def _operations(self, inner: bool) -> Iterator[Operation]:
-        inner = inner or (isinstance(self.callee, nn.Module) and is_parametrized(self.callee))
-        for event in self.events:
-            if isinstance(event, Operation):
-                if inner or not isinstance(event, LayerCall):
-                    yield event
-            elif inner or isinstance(event.callee, str):
-                yield from event._operations(inner)
-
-
-AnyCall: TypeAlias = Call | LayerCall
+from cnnprof.profiling.torchs_code import HAS_TORCHS_FORWARD
+from cnnprof.profiling.traced_operators import OPERATORS, Operator
 
 
 class Failure(NamedTuple):
@@ -138,44 +50,6 @@ _FAILED = object()
 _SEQUENCES = 3
 """The axes of a batch of sequences of vectors."""
 _NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
-
-
-class Operator(NamedTuple):
-    """What a trace needs to know of an operator."""
-
-    name: str
-    make: Callable[..., Any]
-    """The rule of its output. It returns None where it has no answer."""
-    products: Callable[..., tuple[Term, ...]] | None
-    """The terms of its products; None where it has none, or where it is not known."""
-    known: bool
-    """Whether its products are known."""
-    writes: bool
-    """Whether it returns new storage."""
-    moves: bool
-    """Whether what it returns may be a storage that is new, or has another size, although it does not write."""
-    followed: Followed | None
-
-
-class _Operators(dict[Any, Operator]):
-    """The operators, each looked up when it first runs."""
-
-    def __missing__(self, func: Any) -> Operator:
-        name, known = func.__name__.partition(".")[0], RULES[func]
-        # A tensor that is made of numbers in Python comes to light as the input and the output of lift_fresh.
-        new = name == "lift_fresh" or (writes(func) if known is None else known.writes)
-        moves = known is None or name.startswith(("resize", "set_"))
-        make = (known and known.output) or _no_answer
-        products = None if known is None else known.products
-        made = self[func] = Operator(name, make, products, known is not None, new, moves, followed(func))
-        return made
-
-
-def _no_answer(*args: Any, **kwargs: Any) -> None:
-    return None
-
-
-OPERATORS = _Operators()
 
 
 _EMPTY = torch.ops.aten.empty.memory_format
@@ -287,7 +161,7 @@ class Trace(MetaMode):
             self.autocast = True
         if self.failure.error:
             self.failure = Failure()  # somebody has caught that one
-        torchs = IS_TORCHS[type(module)]
+        torchs = HAS_TORCHS_FORWARD[type(module)]
         call = Call(module, self.ledger.runs, self.naming, number, torchs and not module._modules)
         self.stack[-1].events.append(call)
         self.stack.append(call)
@@ -543,24 +417,6 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self.trace.function(func, args, kwargs or {})
-
-
-class _Torchs(dict[type[nn.Module], bool]):
-    """Whether a class computes as one of torch's layers, or of ours, does: its `forward` is not the user's."""
-
-    def __missing__(self, cls: type[nn.Module]) -> bool:
-        forward = getattr(cls, "forward", None)  # a scripted module's class has none
-        home = getattr(forward, "__module__", "torch.") or ""
-        known = self[cls] = home.startswith(("torch.", "cnnprof.nets."))
-        return known
-
-
-IS_TORCHS = _Torchs()
-
-
-def is_parametrized(module: nn.Module) -> bool:
-    """Whether weights of it are computed, by modules below `parametrizations`."""
-    return "parametrizations" in module._modules
 
 
 def _with_stand_ins(args: tuple[Any, ...]) -> tuple[Any, ...] | None:

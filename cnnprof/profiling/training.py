@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cnnprof.collector import collector_off
 from cnnprof.profiling.autocast import UntraceableError, honest_on
+from cnnprof.profiling.calls import Call
 from cnnprof.profiling.deviations import deviations
 from cnnprof.profiling.eager import eagerly
 from cnnprof.profiling.failure import message
@@ -28,7 +29,7 @@ from cnnprof.profiling.rows import layers_of
 from cnnprof.profiling.saved import Saved, saved_for_backward
 from cnnprof.profiling.standins import SparseError, StandIns, in_place_of, materialized, stand_ins
 from cnnprof.profiling.tensors import tensors_in
-from cnnprof.profiling.trace import Call, Trace, place
+from cnnprof.profiling.trace import Trace, place
 from cnnprof.profiling.untouched import untouched
 
 ITERATIONS = 2

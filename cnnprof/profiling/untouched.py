@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from cnnprof.errors import UsageError
 from cnnprof.profiling.state import State
-from cnnprof.profiling.trace import IS_TORCHS
+from cnnprof.profiling.torchs_code import HAS_TORCHS_FORWARD
 
 _NOTHING: dict[str, Any] = {}
 _ABSENT = object()
@@ -111,7 +111,7 @@ class _Kept:
                 continue
             self.paths[module] = path
             attributes = module.__dict__
-            if IS_TORCHS[type(module)]:
+            if HAS_TORCHS_FORWARD[type(module)]:
                 self.torchs.append(attributes)
                 self.copies.append(attributes.copy())
                 for held in (attributes.get("_parameters"), attributes.get("_buffers"), attributes.get("_modules")):

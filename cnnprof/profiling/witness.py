@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
+from cnnprof.profiling.calls import AnyCall, Call, Operation
 from cnnprof.profiling.tensors import tensors_in
-from cnnprof.profiling.trace import AnyCall, Call, Operation, Trace
+from cnnprof.profiling.trace import Trace
 
 
 @dataclass(slots=True)
