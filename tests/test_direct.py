@@ -5,6 +5,7 @@ The way is the second opinion: each test runs it too. Where anybody could have p
 
 from __future__ import annotations
 
+import gc
 import operator
 import subprocess
 import sys
@@ -842,6 +843,25 @@ print(alive() is None)
         "True",
         "True",
     ]
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet18", "efficientnet_b0"])
+@pytest.mark.parametrize("options", [{}, {"retained": True}, {"optimizer": "adam"}], ids=["inference", "retained", "training"])
+def test_a_profile_leaves_nothing_to_the_garbage_collector(name: str, options: dict[str, Any]) -> None:
+    """Which may be off, in a loop that is timed for one: every profile would take memory of its own then."""
+    network = built(name)
+
+    def profiled() -> None:
+        cnnprof.profile(network.module, network.input_shape, **options)
+
+    profiled()  # what is kept from a first call on is no garbage
+    gc.collect()
+    gc.disable()
+    try:
+        profiled()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_two_passes_that_overlap() -> None:

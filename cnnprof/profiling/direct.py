@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -180,8 +181,11 @@ def direct(trace: Trace) -> Iterator[None]:
                         trace.settle(output)
                         return output
             elif cls is nn.Sequential and _SEQUENTIAL.is_torchs() and "forward" not in own:
-                return trace.call(module, args, kwargs, partial(_one_by_one, trace, call, module))
+                return trace.call(module, args, kwargs, partial(_one_by_one, trace, itself(), module))
         return trace.call(module, args, kwargs)
+
+    # A function that held itself would be a cycle, and would keep all that was traced alive until garbage is collected.
+    itself = weakref.ref(call)
 
     def function(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
         known = FUNCTIONS.get(func) if type(func) is MethodDescriptorType else None
@@ -222,7 +226,7 @@ def _tell_compiler(call: Callable[..., Any], torchs: Callable[..., Any]) -> None
                     setattr(module, variable, torchs)
 
 
-def _one_by_one(trace: Trace, call: Callable[..., Any], layers: nn.Module, x: Any) -> Any:
+def _one_by_one(trace: Trace, call: Callable[..., Any] | None, layers: nn.Module, x: Any) -> Any:
     """What `forward` of `nn.Sequential` returns. Each layer is run as `call` would run it.
 
     From one direct layer to the next nobody can put in anything, so it is enough to look before the first of them. As in torch's,
@@ -262,7 +266,7 @@ def _one_by_one(trace: Trace, call: Callable[..., Any], layers: nn.Module, x: An
 _END: Any = object()
 
 
-def _leads_to(call: Callable[..., Any], cls: Any) -> bool:
+def _leads_to(call: Callable[..., Any] | None, cls: Any) -> bool:
     """Whether it is what runs when a layer of that class is called."""
     return cls.__call__ is cls._wrapped_call_impl and cls._compiled_call_impl is None and cls._call_impl is call
 
