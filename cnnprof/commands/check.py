@@ -65,10 +65,7 @@ def run(
     """
     with _annotated(output_format is OutputFormat.github):
         names = targets or []
-        if lock_file.is_dir():
-            raise UsageError(f"--lock takes a file, and {lock_file} is a folder: --lock {lock_file / lock.NAME}")
-        if not lock_file.parent.is_dir():
-            raise UsageError(f"--lock {lock_file}: there is no folder {lock_file.parent}")
+        _look_at_place(lock_file)
         tolerances = lock.tolerances_of(tolerance or [])
         for text in input_shape or []:
             parse_option(text)
@@ -83,33 +80,39 @@ def run(
             if names or update or conditions:
                 raise UsageError("--remove goes with --lock alone")
             _say(*[f"{name}: removed" for name in lock.remove(lock_file, remove)])
-            return
-        if update:
-            if not names and not lock_file.exists():
-                raise UsageError(
-                    f"there is no {lock_file} yet: name the networks that it shall hold: {lock.accepting(lock.ANY, lock_file)}"
-                )
+        elif update:
             _update(lock_file, names, conditions)
-            return
-        if conditions:
+        elif conditions:
             raise UsageError("the lock says which input, batch, type and settings hold: change them with --update")
-        if not lock_file.exists():
-            raise UsageError(f"there is no {lock_file}: {lock.accepting(lock.ANY, lock_file)} writes it")
-        accepted = lock.read(lock_file)
-        if not accepted:
-            raise UsageError(
-                f"{lock_file} names no network, so there is nothing to check: {lock.accepting(lock.ANY, lock_file)} adds one"
-            )
-        from cnnprof.check import check as checking
+        else:
+            _check(lock_file, names, tolerances, output_format)
 
-        with _progress(len(names or accepted)) as advance, measuring():
-            results = checking(names, accepted, tolerances, lock_file, advance)
-        checked.write(results, sys.stdout, output_format.value)
-        _summarize_job(results)
-        if any(result.error for result in results):
-            raise typer.Exit(EXIT_CANNOT_RUN)
-        if not all(result.passed for result in results):
-            raise typer.Exit(EXIT_FAILED)
+
+def _look_at_place(path: Path) -> None:
+    """Raises UsageError where no lock can be."""
+    if path.is_dir():
+        raise UsageError(f"--lock takes a file, and {path} is a folder: --lock {path / lock.NAME}")
+    if not path.parent.is_dir():
+        raise UsageError(f"--lock {path}: there is no folder {path.parent}")
+
+
+def _check(path: Path, names: Sequence[str], tolerances: Mapping[str, float], output_format: OutputFormat) -> None:
+    """Says what each network costs beside what was accepted, and exits with what that means."""
+    if not path.exists():
+        raise UsageError(f"there is no {path}: {lock.accepting(lock.ANY, path)} writes it")
+    accepted = lock.read(path)
+    if not accepted:
+        raise UsageError(f"{path} names no network, so there is nothing to check: {lock.accepting(lock.ANY, path)} adds one")
+    from cnnprof.check import check
+
+    with _progress(len(names or accepted)) as advance, measuring():
+        results = check(names, accepted, tolerances, path, advance)
+    checked.write(results, sys.stdout, output_format.value)
+    _summarize_job(results)
+    if any(result.error for result in results):
+        raise typer.Exit(EXIT_CANNOT_RUN)
+    if not all(result.passed for result in results):
+        raise typer.Exit(EXIT_FAILED)
 
 
 @contextmanager
@@ -124,6 +127,9 @@ def _annotated(wanted: bool) -> Iterator[None]:
 
 
 def _update(path: Path, names: Sequence[str], conditions: Mapping[str, Any]) -> None:
+    """Writes down what the networks cost now, and says what is other than before."""
+    if not names and not path.exists():
+        raise UsageError(f"there is no {path} yet: name the networks that it shall hold: {lock.accepting(lock.ANY, path)}")
     from cnnprof.check import update
 
     with _progress(len(names)) as advance, measuring():
