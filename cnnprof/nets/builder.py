@@ -20,6 +20,7 @@ from cnnprof.nets.layers import JOINS, Block
 from cnnprof.operators import MetaMode
 from cnnprof.spec.expressions import Scope, Value, evaluate, unknown_name
 from cnnprof.spec.grammar import (
+    IN_CHANNELS,
     Argument,
     BlockCall,
     Body,
@@ -34,7 +35,6 @@ from cnnprof.spec.grammar import (
     bind,
     span_of,
 )
-from cnnprof.spec.parser import IN_CHANNELS
 from cnnprof.spec.vocabulary import LayerType, accepts, vocabulary
 
 MAX_LAYERS = 20_000

@@ -12,9 +12,10 @@ from torch import nn
 from cnnprof.collector import collector_off
 from cnnprof.errors import Source, SpecError, UsageError
 from cnnprof.nets.builder import Network, build
-from cnnprof.spec import parser, reader
+from cnnprof.spec import reader
 from cnnprof.spec.grammar import Argument
 from cnnprof.spec.target import SavedTarget, SpecTarget, find
+from cnnprof.spec.variables import variable_value
 
 
 def network(
@@ -65,7 +66,7 @@ def _argument(name: str, value: Any) -> Argument:
     value = list(value) if isinstance(value, tuple) else value
     text = str(value).lower() if isinstance(value, bool) else str(value)
     try:
-        return parser.variable_value(reader.read(Source(source.name, text)), ())
+        return variable_value(reader.read(Source(source.name, text)), ())
     except SpecError as error:
         raise UsageError(f"{name}={value!r}: {error}") from None
 

@@ -10,6 +10,13 @@ from cnnprof.errors import Source, Span, SpecError, did_you_mean
 from cnnprof.spec.expressions import Expression
 from cnnprof.spec.vocabulary import LayerType
 
+MODIFIERS = ("for", "if", "repeat", "first", "name")
+"""What stands beside a call, in the order in which they act."""
+JOINS = ("add", "cat", "mul")
+RESERVED = ("as", "from")
+IN_CHANNELS = "in_channels"
+"""The variable that has the channels of what enters a layer."""
+
 Argument: TypeAlias = "Expression | tuple[Argument, ...]"
 
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from cnnprof.errors import Source, UsageError
 from cnnprof.spec import library, parser, reader
 from cnnprof.spec.grammar import Argument, Spec
+from cnnprof.spec.variables import variable_value
 
 SUFFIXES = (".yaml", ".yml")
 MAX_SAVED = 64 * 1024 * 1024
@@ -120,5 +121,5 @@ def settings(texts: Sequence[str]) -> dict[str, Argument]:
             raise UsageError(f'--set takes name=value, not "{text}"')
         if not value.strip():
             raise UsageError(f"--set {name.strip()}= gives no value: --set {name.strip()}=10")
-        values[name.strip()] = parser.variable_value(reader.read(Source(f"--set {name.strip()}", value)), ())
+        values[name.strip()] = variable_value(reader.read(Source(f"--set {name.strip()}", value)), ())
     return values
