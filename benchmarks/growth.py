@@ -1,6 +1,6 @@
 """How time and memory grow with the network, the batch, the width and the resolution; the time, beside a bare forward pass.
 
-    chain      profile() of a given chain of 10 to 10,000 layers, and load() of the same from a spec
+    chain      profile() of a given chain of 10 to 10,000 layers, and load() and profile() of the same from a spec
     batch      profile() of AlexNet for a batch of 1 to 10^6
     width      load() and profile() of one Linear layer, up to 10^6 x 10^6, against LeNet
     resnet152  profile() of a ResNet-152 against its forward pass on the meta device,
@@ -80,18 +80,20 @@ def chain_spec(layers: int) -> str:
 
 
 def chain_lines(runs: int, folder: Path) -> tuple[list[Line], list[Curve]]:
-    """Each chain against the one of a tenth of its layers. Profiles and loading apart: what is short is less disturbed."""
+    """Each chain against the one of a tenth of its layers. Given modules and files apart: what is short is less disturbed."""
     files = {layers: folder / f"chain{layers}.yaml" for layers in CHAIN}
     for layers, path in files.items():
         path.write_text(chain_spec(layers), encoding="utf-8")
-    verbs: dict[str, Sides] = {
-        "profile": {f"profile a chain of {n:,}": partial(cnnprof.profile, chain(n), (8, 32, 32)) for n in CHAIN},
-        "load": {f"load a chain of {n:,}": partial(cnnprof.load, str(path)) for n, path in files.items()},
+    kinds: dict[str, Sides] = {
+        "profile()": {f"profile a chain of {n:,}": partial(cnnprof.profile, chain(n), (8, 32, 32)) for n in CHAIN},
+        "load() and profile()": {
+            f"load and profile a chain of {n:,}": partial(load_and_profile, str(path), (8, 32, 32)) for n, path in files.items()
+        },
     }
     lines, curves = [], []
-    for verb, sides in verbs.items():
+    for series, sides in kinds.items():
         samples = measured(sides, CHAIN_ROUNDS * runs)
-        curves.append(curve("layers", f"{verb}()", "s", dict(zip(CHAIN, samples.values(), strict=True))))
+        curves.append(curve("layers", series, "s", dict(zip(CHAIN, samples.values(), strict=True))))
         for short, long in pairwise(sides):
             lines.append(against(samples, long, short, CHAIN_RATIO if long == list(sides)[-1] else None))
     return lines, curves
