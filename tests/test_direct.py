@@ -10,6 +10,7 @@ import operator
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
@@ -33,6 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import cnnprof
 from cnnprof.profiling import profiler
+from cnnprof.profiling.conventions import CONVENTIONS
 from cnnprof.profiling.direct import FUNCTIONS, LAYERS, direct
 from cnnprof.profiling.trace import Trace
 from cnnprof.profiling.traced_operators import OPERATORS
@@ -860,6 +862,20 @@ def test_a_profile_leaves_nothing_to_the_garbage_collector(name: str, options: d
     try:
         profiled()
         assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("convention", ["products", *CONVENTIONS])
+def test_a_network_lives_no_longer_than_its_owner_wants(convention: str) -> None:
+    network = built("lenet5")
+    module = nn.Sequential(*network.module.children())
+    gc.disable()
+    try:
+        cnnprof.profile(module, network.input_shape, convention=convention)
+        alive = weakref.ref(module)
+        del module
+        assert alive() is None
     finally:
         gc.enable()
 

@@ -23,9 +23,9 @@ from cnnprof.profiling.counting import (
     Counted,
     Counting,
     InexpressibleError,
+    Places,
     Terms,
     counted,
-    places,
     plain,
     several,
     times,
@@ -39,7 +39,7 @@ FunctionRule: TypeAlias = Callable[[Invocation], Terms]
 
 def counting(trace: Witness, module: nn.Module) -> Counting:
     """The function that counts a row as ptflops does."""
-    places_of = places(module)
+    places = Places(module)
 
     def count(call: AnyCall) -> Counted:
         counts = [counted("ptflops", _of_operation, operation, trace.seen(operation)) for operation in call.operations()]
@@ -48,7 +48,7 @@ def counting(trace: Witness, module: nn.Module) -> Counting:
         if rule is not None and seen is not None and isinstance(layer, nn.Module):
             terms, unknown = counted("ptflops", rule, layer, seen)
             # What a module that stands in two places counted is added in both.
-            counts.insert(0, (several(places_of(layer), terms), unknown))
+            counts.insert(0, (several(places[layer], terms), unknown))
         return together(counts)
 
     return count

@@ -13,7 +13,7 @@ from torch import nn
 
 from cnnprof.operators.products import term
 from cnnprof.profiling.calls import AnyCall
-from cnnprof.profiling.counting import NOTHING, Counted, Counting, InexpressibleError, Terms, counted, places, plain, several, times
+from cnnprof.profiling.counting import NOTHING, Counted, Counting, InexpressibleError, Places, Terms, counted, plain, several, times
 from cnnprof.profiling.witness import Invocation, Witness
 
 Rule: TypeAlias = Callable[[Any, Invocation], Terms]
@@ -21,7 +21,7 @@ Rule: TypeAlias = Callable[[Any, Invocation], Terms]
 
 def counting(trace: Witness, module: nn.Module) -> Counting:
     """The function that counts a row as thop does."""
-    places_of = places(module)
+    places = Places(module)
 
     def count(call: AnyCall) -> Counted:
         layer, seen = call.callee, trace.invocation(call)
@@ -30,7 +30,7 @@ def counting(trace: Witness, module: nn.Module) -> Counting:
             return NOTHING
         terms, unknown = counted("thop", rule, layer, seen)
         # A module that stands in two places gets two hooks, and what they counted is added in both places.
-        return several(places_of(layer) ** 2, terms), unknown
+        return several(places[layer] ** 2, terms), unknown
 
     return count
 

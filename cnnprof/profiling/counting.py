@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from typing import TypeAlias
 
 from torch import nn
@@ -82,15 +81,16 @@ def together(counts: Iterable[Counted]) -> Counted:
     return tuple(terms), tuple(unknown)
 
 
-def places(root: nn.Module) -> Callable[[nn.Module], int]:
+class Places(dict[nn.Module, int]):
     """In how many places below `root` each module stands: more than one where several modules share it."""
-    parents: dict[nn.Module, list[nn.Module]] = defaultdict(list)
-    for module in root.modules():
-        for child in module.children():
-            parents[child].append(module)
 
-    @cache
-    def count(module: nn.Module) -> int:
-        return 1 if module is root else sum(map(count, parents[module]))
+    def __init__(self, root: nn.Module) -> None:
+        super().__init__({root: 1})
+        self.parents: dict[nn.Module, list[nn.Module]] = defaultdict(list)
+        for module in root.modules():
+            for child in module.children():
+                self.parents[child].append(module)
 
-    return count
+    def __missing__(self, module: nn.Module) -> int:
+        count = self[module] = sum([self[parent] for parent in self.parents[module]])
+        return count

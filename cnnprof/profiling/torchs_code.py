@@ -1,4 +1,4 @@
-"""Which code is torch's, as it was written there: nobody has put theirs in the place of it."""
+"""Which code is torch's: what a call goes through as it was written there, and the `forward` of a class."""
 
 from __future__ import annotations
 
@@ -64,8 +64,11 @@ def unhooked(own: dict[str, Any]) -> bool:
         return False  # torch says what is wrong with it
 
 
-class _Torchs(dict[type[nn.Module], bool]):
-    """Whether a class computes as one of torch's layers, or of ours, does: its `forward` is not the user's."""
+class _HasTorchsForward(dict[type[nn.Module], bool]):
+    """Whether a class computes as one of torch's layers, or of ours, does: its `forward` is not the user's.
+
+    Which one is there now is another question, that of a `Way`.
+    """
 
     def __missing__(self, cls: type[nn.Module]) -> bool:
         forward = getattr(cls, "forward", None)  # a scripted module's class has none
@@ -74,4 +77,4 @@ class _Torchs(dict[type[nn.Module], bool]):
         return known
 
 
-HAS_TORCHS_FORWARD = _Torchs()
+HAS_TORCHS_FORWARD = _HasTorchsForward()
