@@ -115,6 +115,8 @@ def test_shrinking_fails_too_and_tolerance_is_by_metric(project: Path) -> None:
     assert run(cwd=project).returncode == 1
     assert run("--tolerance", "params=0.01%", "--tolerance", "model_bytes=0.01%", cwd=project).returncode == 0
     assert run("--tolerance", "params=0.0001%", "--tolerance", "model_bytes=1%", cwd=project).returncode == 1
+    for change in (("--update",), ("--remove", "net.yaml")):
+        assert run(*change, "--tolerance", "params=1%", cwd=project).returncode == 2
     wrong = run("--tolerance", "parms=1%", cwd=project)
     assert wrong.returncode == 2
     assert 'did you mean "params"' in wrong.stderr

@@ -77,10 +77,12 @@ def run(
         }
         conditions = {key: value for key, value in options_given.items() if value is not None}
         if remove:
-            if names or update or conditions:
+            if names or update or conditions or tolerances:
                 raise UsageError("--remove goes with --lock alone")
             _say(*[f"{name}: removed" for name in lock.remove(lock_file, remove)])
         elif update:
+            if tolerances:
+                raise UsageError("--tolerance is for a check: with --update the figures are accepted as they are")
             _update(lock_file, names, conditions)
         elif conditions:
             raise UsageError("the lock says which input, batch, type and settings hold: change them with --update")

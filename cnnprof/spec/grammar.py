@@ -13,7 +13,9 @@ from cnnprof.spec.vocabulary import LayerType
 MODIFIERS = ("for", "if", "repeat", "first", "name")
 """What stands beside a call, in the order in which they act."""
 JOINS = ("add", "cat", "mul")
+"""Calls that join branches."""
 RESERVED = ("as", "from")
+"""For later versions."""
 IN_CHANNELS = "in_channels"
 """The variable that has the channels of what enters a layer."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cnnprof.errors import Span, SpecError
 from cnnprof.spec import expressions, reader
-from cnnprof.spec.grammar import JOINS, RESERVED, Block, BlockCall, BlockParameter, Branch, Do, Item, Join
+from cnnprof.spec.grammar import JOINS, MODIFIERS, RESERVED, Block, BlockCall, BlockParameter, Branch, Do, Item, Join
 from cnnprof.spec.reader import Node, Scalar
 from cnnprof.spec.wanted import mapping_of, new_name, short
 
@@ -31,7 +31,7 @@ def signatures_of(node: Node | None) -> dict[str, Signature]:
     if node is None:
         return signatures
     for entry in mapping_of(node, "blocks", "write blocks: {conv_bn(out, k): [ … ]}").entries:
-        signature = signature_of(entry.key, entry.value)
+        signature = _signature(entry.key, entry.value)
         if signature.name in signatures:
             first = signatures[signature.name].span
             raise SpecError(
@@ -44,8 +44,12 @@ def signatures_of(node: Node | None) -> dict[str, Signature]:
     return signatures
 
 
-def signature_of(key: Scalar, body: Node) -> Signature:
+def _signature(key: Scalar, body: Node) -> Signature:
     """A block's key is read as Python reads `def name(out, k, s=1)`."""
+    name = key.text.partition("(")[0]
+    if name in (*JOINS, "do", *MODIFIERS, *RESERVED):
+        message = f'"{name}" has a meaning of its own and cannot name a block'
+        raise SpecError("name", message, key.inner.part(0, len(name)))
     advice = "write it as conv_bn(out, k, s=1)"
     text = key.text if "(" in key.text else f"{key.text}()"
     refused = SpecError("signature", f'"{short(key.text)}" is no signature of a block', key.span, advice)
@@ -60,13 +64,9 @@ def signature_of(key: Scalar, body: Node) -> Signature:
     given = tree.args
     if given.posonlyargs or given.kwonlyargs or given.vararg or given.kwarg or any(arg.annotation for arg in given.args):
         raise refused
-    if tree.name[0].isupper() or tree.name in (*JOINS, "do", *RESERVED):
-        raise SpecError(
-            "name",
-            f'"{tree.name}" cannot name a block',
-            key.inner.part(0, len(tree.name)),
-            "blocks have lower-case names, so that they never collide with a layer's",
-        )
+    if tree.name[0].isupper():
+        why = "blocks have lower-case names, so that they never collide with a layer's"
+        raise SpecError("name", f'"{tree.name}" cannot name a block', key.inner.part(0, len(tree.name)), why)
     new_name(replace(key, text=tree.name), "a block")
     defaults: list[ast.expr | None] = [None] * (len(given.args) - len(given.defaults)) + list(given.defaults)
     parameters: list[BlockParameter] = []

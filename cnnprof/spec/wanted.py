@@ -1,4 +1,4 @@
-"""What the language wants where a node stands, and what it says of another."""
+"""What can stand somewhere, a mapping or a new name, and what is said where it does not."""
 
 from __future__ import annotations
 
