@@ -1,6 +1,7 @@
 """How time and memory grow with the network, the batch, the width and the resolution; the time, beside a bare forward pass.
 
-    chain      profile() of a given chain of 10 to 10,000 layers, and load() and profile() of the same from a spec
+    chain      profile() of a given chain of 10 to 10,000 layers, load() and profile() of the same from a spec,
+               and a walk that only reads its modules
     batch      profile() of AlexNet for a batch of 1 to 10^6
     width      load() and profile() of one Linear layer, up to 10^6 x 10^6, against LeNet
     resnet152  profile() of a ResNet-152 against its forward pass on the meta device,
@@ -42,6 +43,8 @@ LINEAR_RATIO = 1
 BARE_FORWARD = 0.25
 TORCHINFO = 0.15
 IMAGE = (3, 224, 224)
+SMALL = (8, 32, 32)
+"""What enters a chain."""
 
 Sides = Mapping[str, Callable[[], object]]
 Samples = dict[str, tuple[float, ...]]
@@ -79,23 +82,41 @@ def chain_spec(layers: int) -> str:
     return f"input: 8x32x32\nlayers:\n  - {pair}\n    repeat: {layers // 2}\n"
 
 
+def read(net: nn.Module) -> object:
+    """What a profile has to know of each layer of such a chain, each once, with nothing made of it."""
+    seen: list[object] = []
+    for layer in net._modules.values():
+        assert layer is not None
+        own, parameters = layer.__dict__, layer.__dict__["_parameters"]
+        hooks = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
+        if parameters:
+            sizes = parameters["weight"].shape, parameters["bias"].shape
+            seen.append((hooks, sizes, own["stride"], own["padding"], own["dilation"], own["groups"], own["padding_mode"]))
+        else:
+            seen.append((hooks, own["inplace"]))
+    return seen
+
+
 def chain_lines(runs: int, folder: Path) -> tuple[list[Line], list[Curve]]:
     """Each chain against the one of a tenth of its layers. Given modules and files apart: what is short is less disturbed."""
     files = {layers: folder / f"chain{layers}.yaml" for layers in CHAIN}
     for layers, path in files.items():
         path.write_text(chain_spec(layers), encoding="utf-8")
-    kinds: dict[str, Sides] = {
-        "profile()": {f"profile a chain of {n:,}": partial(cnnprof.profile, chain(n), (8, 32, 32)) for n in CHAIN},
-        "load() and profile()": {
-            f"load and profile a chain of {n:,}": partial(load_and_profile, str(path), (8, 32, 32)) for n, path in files.items()
-        },
+    given = {layers: chain(layers) for layers in CHAIN}
+    kinds: dict[str, tuple[Sides, float | None]] = {
+        "profile()": ({f"profile a chain of {n:,}": partial(cnnprof.profile, net, SMALL) for n, net in given.items()}, CHAIN_RATIO),
+        "load() and profile()": (
+            {f"load and profile a chain of {n:,}": partial(load_and_profile, str(path), SMALL) for n, path in files.items()},
+            CHAIN_RATIO,
+        ),
+        "reading": ({f"only read a chain of {n:,}": partial(read, net) for n, net in given.items()}, None),
     }
     lines, curves = [], []
-    for series, sides in kinds.items():
+    for series, (sides, bound) in kinds.items():
         samples = measured(sides, CHAIN_ROUNDS * runs)
         curves.append(curve("layers", series, "s", dict(zip(CHAIN, samples.values(), strict=True))))
         for short, long in pairwise(sides):
-            lines.append(against(samples, long, short, CHAIN_RATIO if long == list(sides)[-1] else None))
+            lines.append(against(samples, long, short, bound if long == list(sides)[-1] else None))
     return lines, curves
 
 
