@@ -76,8 +76,7 @@ class Bodies:
                 raise SpecError("input", f'"{short(node.text)}" is no shape', node.span, advice)
             return tuple(constant(size, node.span) for size in shape)
         if not isinstance(node, reader.Sequence) or not node.items:
-            found = "an empty list" if isinstance(node, reader.Sequence) else described(node)
-            raise SpecError("input", f"input is a shape, this is {found}", node.span, advice)
+            raise SpecError("input", f"input is a shape, this is {described(node)}", node.span, advice)
         sizes = [self.argument(item, self.variables) for item in node.items]
         if any(isinstance(size, tuple) for size in sizes):
             raise SpecError("input", "a size is a number", node.span, advice)

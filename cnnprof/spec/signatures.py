@@ -9,7 +9,7 @@ from cnnprof.errors import Span, SpecError
 from cnnprof.spec import expressions, reader
 from cnnprof.spec.grammar import JOINS, MODIFIERS, RESERVED, Block, BlockCall, BlockParameter, Branch, Do, Item, Join
 from cnnprof.spec.reader import Node, Scalar
-from cnnprof.spec.wanted import mapping_of, new_name, short
+from cnnprof.spec.wanted import mapping_of, new_name, short, taken_name
 
 MAX_CHAIN = 100
 """Blocks that call each other in a row. What is built may be 30 deep, see the builder."""
@@ -48,8 +48,7 @@ def _signature(key: Scalar, body: Node) -> Signature:
     """A block's key is read as Python reads `def name(out, k, s=1)`."""
     name = key.text.partition("(")[0]
     if name in (*JOINS, "do", *MODIFIERS, *RESERVED):
-        message = f'"{name}" has a meaning of its own and cannot name a block'
-        raise SpecError("name", message, key.inner.part(0, len(name)))
+        raise taken_name(name, "a block", key.inner.part(0, len(name)))
     advice = "write it as conv_bn(out, k, s=1)"
     text = key.text if "(" in key.text else f"{key.text}()"
     refused = SpecError("signature", f'"{short(key.text)}" is no signature of a block', key.span, advice)
