@@ -55,6 +55,30 @@ layers:
     assert net.training
 
 
+def test_the_layers_have_what_torchs_own_have_and_nothing_else() -> None:
+    """They are made without values, for which the builder steps in where a layer is made."""
+    net = built(
+        """
+input: 4x8x8
+layers:
+  [Conv2d: [8, 3], ConvTranspose2d: [8, 3], BatchNorm2d, GroupNorm: 2, PReLU: 8, ReLU, Flatten, LayerNorm: [[512]], Linear: 10]
+""",
+    ).module
+    with torch.device("meta"):
+        expected = (
+            *(nn.Conv2d(4, 8, 3), nn.ConvTranspose2d(8, 8, 3), nn.BatchNorm2d(8), nn.GroupNorm(2, 8)),
+            *(nn.PReLU(8), nn.ReLU(), nn.Flatten(), nn.LayerNorm([512]), nn.Linear(512, 10)),
+        )
+    for layer, own in zip(net.children(), expected, strict=True):
+        assert list(vars(layer)) == list(vars(own))
+        described = [
+            (name, tensor.shape, tensor.dtype, tensor.requires_grad) for name, tensor in layer.state_dict(keep_vars=True).items()
+        ]
+        assert described == [
+            (name, tensor.shape, tensor.dtype, tensor.requires_grad) for name, tensor in own.state_dict(keep_vars=True).items()
+        ]
+
+
 def test_the_example_of_the_language_is_resnet50_of_torchvision() -> None:
     """The sizes of torchvision's first bottleneck and its downsampling, in the order of its state_dict."""
     net = cnnprof.load("resnet50")

@@ -311,10 +311,8 @@ class _Walk:
 
     def make(self, kind: LayerType, values: dict[str, Any], bound: Mapping[str, Argument], span: Span) -> nn.Module:
         cls, on_device = _layer_class(kind.name)
-        if on_device:
-            values = {**values, "device": "meta", "dtype": self.dtype}
         try:
-            return cls(**values)
+            return _without_values(cls, {**values, "device": "meta", "dtype": self.dtype}) if on_device else cls(**values)
         except _REFUSALS as error:
             message = _first_line(error)
             named = [argument for name, argument in bound.items() if name in message]
@@ -436,10 +434,23 @@ def _entered(module: nn.Module, x: Tensor) -> Frame:
 
 
 @cache
-def _layer_class(name: str) -> tuple[Callable[..., nn.Module], bool]:
+def _layer_class(name: str) -> tuple[type[nn.Module], bool]:
     """The class of that name, and whether its parameters can be made on a device."""
     cls: type[nn.Module] = getattr(layers, name, None) or getattr(nn, name)
     return cls, "device" in inspect.signature(cls).parameters
+
+
+def _without_values(cls: type[nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
+    """A layer whose parameters are given no values: on the meta device torch would draw them for nothing."""
+    layer = cls.__new__(cls)
+    layer.__dict__["reset_parameters"] = _nothing
+    layer.__init__(**arguments)  # type: ignore[misc]  # what draws them has to be replaced before
+    del layer.__dict__["reset_parameters"]
+    return layer
+
+
+def _nothing() -> None:
+    pass
 
 
 def _check_rank(kind: LayerType, x: Tensor, span: Span, at_input: bool) -> None:

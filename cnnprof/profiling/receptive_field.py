@@ -96,6 +96,8 @@ class ReceptiveFields:
 
     def follow(self, operator: Followed, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor]) -> None:
         """Notes what the outputs of an operator depend on that has just run."""
+        if not self._marked:
+            return  # no input was: a training pass asks for no receptive fields
         try:
             self._follow(operator, args, kwargs, outputs)
         except (ValueError, IndexError):

@@ -123,12 +123,22 @@ def _copy(tensor: Tensor, storages: dict[int, torch.UntypedStorage], device: tor
     if device.type == "meta" and not tensor.dim() and not tensor.is_floating_point():
         device = torch.device("cpu")  # BatchNorm counts batches with such a number, and may compute with it in Python
     own = tensor.untyped_storage()
+    if own._cdata not in storages and device.type == "meta":
+        whole = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+        if whole.untyped_storage().nbytes() == own.nbytes():  # as of most tensors, and sooner made than a view of it
+            storages[own._cdata] = whole.untyped_storage()
+            return _like(tensor, whole)
     if own._cdata not in storages:
         storages[own._cdata] = torch.zeros(own.nbytes(), dtype=torch.uint8, device=device).untyped_storage()
         if device.type != "meta" and own.device.type != "meta":
             storages[own._cdata].copy_(own)
-    copy = torch.empty(0, dtype=tensor.dtype, device=device)
-    copy.set_(storages[own._cdata], tensor.storage_offset(), tensor.shape, tensor.stride())
+    part = torch.empty(0, dtype=tensor.dtype, device=device)
+    part.set_(storages[own._cdata], tensor.storage_offset(), tensor.shape, tensor.stride())
+    return _like(tensor, part)
+
+
+def _like(tensor: Tensor, copy: Tensor) -> Tensor:
+    """The copy as a parameter where the tensor is one."""
     return nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
 
 
