@@ -1,6 +1,6 @@
 """Every benchmark, one after the other.
 
-    python -m benchmarks                     all of them: about half an hour on two cores
+    python -m benchmarks                     all of them: half an hour to an hour on two cores
     python -m benchmarks --quick             the same questions with fewer runs and fewer networks: a few minutes
     python -m benchmarks speed process       these
     python -m benchmarks -o results          writes each one's JSON there too, and with matplotlib a chart

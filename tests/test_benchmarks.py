@@ -388,7 +388,7 @@ def test_the_page_names_the_best_of_the_others() -> None:
 
 def test_the_page_says_what_is_weak() -> None:
     def line(what: str, against: str, ratio: float, bound: float | None = None, unit: str = "s") -> dict[str, Any]:
-        return {"what": what, "against": against, "ratio": ratio, "bound": bound, "unit": unit}
+        return {"what": what, "against": against, "against_samples": [0.3, 9.0, 0.2], "ratio": ratio, "bound": bound, "unit": unit}
 
     lines = [
         line("cnnprof lenet5", "thop", 1.25),
@@ -406,8 +406,8 @@ def test_the_page_says_what_is_weak() -> None:
     assert better(lines) == f"{start} for lenet5 ptflops (0.50 x), thop (0.80 x); {memory}."
     assert better(lines[8:]) == f"{start} none."
     assert bounds(lines) == (
-        "Of 3 ratios with a bound 1 hold; cnnprof resnet152 takes 0.15 x torchinfo, not 0.1; "
-        f"cnnprof --help takes 1.2 x {startup.TORCH}, not 1.15."
+        "Of 3 ratios with a bound 1 hold; cnnprof resnet152 takes 0.15 x torchinfo (300 ms), not 0.1; "
+        f"cnnprof --help takes 1.2 x {startup.TORCH} (0 MiB), not 1.15."
     )
     assert bounds(lines[5:6]) == "Of 1 ratios with a bound 1 hold."
 
