@@ -190,10 +190,11 @@ def test_tied_weights() -> None:
     assert found.at_peak.optimizer_state == sum(2 * p.nbytes + 4 for p in own)
 
 
-def test_parameters_that_are_views_of_one_storage() -> None:
+@pytest.mark.parametrize("parts", [((0, 4), (4, 8)), ((0, 8), (4, 8)), ((4, 8), (0, 8))])
+def test_parameters_that_are_views_of_one_storage(parts: tuple[tuple[int, int], tuple[int, int]]) -> None:
     base = torch.zeros(8, 4)
-    first, second = nn.Parameter(base[:4]), nn.Parameter(base[4:])
-    net = Of(lambda m, x: x @ m.first + x @ m.second, first=first, second=second)
+    first, second = (nn.Parameter(base[start:end]) for start, end in parts)
+    net = Of(lambda m, x: torch.cat([x @ m.first.T, x @ m.second.T], 1), first=first, second=second)
     assert first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()
     for device in ("meta", "cpu"):
         assert of(net, (4,), device=device).live_after_forward.parameters == base.nbytes == 128
